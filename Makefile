@@ -1,0 +1,56 @@
+# Needs make, git and Python 3.11-3.14; gets everything else. `make` alone says what there is.
+UV_VERSION := 0.13.9
+UV := .tools/uv/bin/uv
+BIN := .venv/bin
+STAMP := .venv/.in-step-with-lock
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format up lock bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## the environment in .venv, and a Temporal server
+	@$(BIN)/python -m workers.temporal_server
+
+demo: $(STAMP) ## a month of retention in a minute, with pages to look at (ARGS="--once" ends by itself)
+	@./holdfast demo $(ARGS)
+
+test: $(STAMP) ## every test (ARGS="-k renewal" for some)
+	@$(BIN)/pytest $(ARGS)
+
+check: $(STAMP) ## format, lint, types, compose file
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: $(STAMP) ## put the code in shape
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+up: $(STAMP) ## worker, web and a Temporal server that keeps its data
+	@./holdfast up $(ARGS)
+
+bench: $(STAMP) ## the measurements in docs, again
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: $(UV) ## requirements.lock anew, within pyproject.toml's bounds
+	@$(COMPILE) --upgrade pyproject.toml --output-file requirements.lock
+
+clean: ## remove .venv and caches; keeps .tools (slow to get) and .holdfast (data)
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './.tools/*' -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock $(UV)
+	@echo "Installing what requirements.lock names into .venv"
+	@test -x $(BIN)/python || $(UV) venv --quiet --python "$$(sh scripts/python)" .venv
+	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@touch $@
+
+$(UV):
+	@echo "Installing uv $(UV_VERSION) into .tools/uv"
+	@python=$$(sh scripts/python) && "$$python" -m venv .tools/uv
+	@.tools/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@

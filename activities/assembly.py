@@ -1,0 +1,49 @@
+"""Puts the outside systems together, one way for workers, tests and the demo."""
+
+from dataclasses import dataclass
+
+import stripe
+
+from activities.access import ProductAccess
+from activities.billing import Billing
+from activities.carry_out import Effects
+from activities.crm import Crm
+from activities.messages import Outbox, Postroom, SendGridMail
+from models.database import Database
+from models.policy import PolicyFile
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Where the outside systems are. Without a SendGrid key mails stay in the outbox."""
+
+    stripe: stripe.StripeClient
+    sendgrid_key: str = ""
+    sendgrid_base: str = ""
+    product_url: str = ""
+    product_secret: str = ""
+    public_url: str = ""
+    link_secret: str = ""
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The one door, and billing for those who only read."""
+
+    effects: Effects
+    billing: Billing
+    stripe: stripe.StripeClient
+
+
+def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assembled:
+    """Build every system with its client."""
+    postroom = Postroom(policy, outside.public_url, outside.link_secret)
+    billing = Billing(database, outside.stripe)
+    access = ProductAccess(database, outside.product_url, outside.product_secret)
+    crm = Crm(database, policy, outside.public_url, outside.link_secret)
+    if outside.sendgrid_key:
+        mail = SendGridMail(database, postroom, outside.sendgrid_key, outside.sendgrid_base or None)
+        effects = Effects(database, [billing], inside=[crm], outside=[billing, access, mail])
+    else:
+        effects = Effects(database, [billing], inside=[crm, Outbox(postroom)], outside=[billing, access])
+    return Assembled(effects, billing, outside.stripe)

@@ -1,0 +1,121 @@
+"""What we keep ourselves about an account: tasks, risk signals, banners, facts of our own. Rows, so never in doubt."""
+
+from typing import Any, Final
+
+from sqlalchemy import update
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from activities import letters
+from activities.merge_fields import merge_fields
+from activities.systems import Answer
+from models import ledger
+from models.cases import Banner, Batch, Risk, Task, Tell
+from models.database import Database
+from models.picture import Picture
+from models.policy import PolicyFile
+from models.tables import InboxEvent, Message, RiskSignal, TaskRow
+
+OURSELVES: Final = "holdfast"
+
+
+class Crm:
+    """The built-in CRM: tables of ours behind the same verbs another CRM would serve."""
+
+    kinds: tuple[str, ...] = ("task", "risk", "banner", "tell")
+
+    def __init__(self, database: Database, policy: PolicyFile, public_url: str = "", link_secret: str = "") -> None:
+        self._db = database
+        self._policy = policy
+        self._public_url = public_url
+        self._link_secret = link_secret
+
+    async def write(self, session: AsyncSession, effect: Any, batch: Batch, picture: Picture) -> Answer:
+        """Write the rows of one effect."""
+        if isinstance(effect, Task):
+            return await self._task(session, effect, batch, picture)
+        if isinstance(effect, Risk):
+            return await self._risk(session, effect, batch)
+        if isinstance(effect, Banner):
+            return await self._banner(session, effect, batch, picture)
+        if isinstance(effect, Tell):
+            return await self._tell(session, effect, batch)
+        raise TypeError(f"the CRM does not do {effect!r}")
+
+    async def _task(self, session: AsyncSession, effect: Task, batch: Batch, picture: Picture) -> Answer:
+        policy = self._policy.for_segment(str(picture.readings.get("segment", "")))
+        owner = effect.owner or str(picture.readings.get("owner", "")) or policy.people.csm_lead
+        body = ""
+        if effect.template:
+            fields = merge_fields(batch, picture, policy, self._public_url, self._link_secret)
+            body = letters.render(effect.template, fields).text
+        row = TaskRow(
+            key=effect.key,
+            account_id=batch.account,
+            case_id=batch.case,
+            owner=owner,
+            title=effect.title,
+            body=body,
+            opened_at=batch.now,
+            due_at=effect.due,
+        )
+        await ledger.insert_once(session, row)
+        return Answer(reason=f"for {owner}")
+
+    async def _risk(self, session: AsyncSession, effect: Risk, batch: Batch) -> Answer:
+        if effect.raised:
+            row = RiskSignal(key=effect.key, account_id=batch.account, signal=effect.signal, raised_at=batch.now)
+            await ledger.insert_once(session, row)
+            return Answer()
+        await session.exec(
+            update(RiskSignal)
+            .where(
+                col(RiskSignal.account_id) == batch.account,
+                col(RiskSignal.signal) == effect.signal,
+                col(RiskSignal.cleared_at).is_(None),
+            )
+            .values(cleared_at=batch.now)
+        )
+        return Answer()
+
+    async def _banner(self, session: AsyncSession, effect: Banner, batch: Batch, picture: Picture) -> Answer:
+        if not effect.template:
+            await session.exec(
+                update(Message)
+                .where(
+                    col(Message.case_id) == batch.case,
+                    col(Message.channel) == "in_app",
+                    col(Message.taken_down_at).is_(None),
+                )
+                .values(taken_down_at=batch.now)
+            )
+            return Answer()
+        policy = self._policy.for_segment(str(picture.readings.get("segment", "")))
+        fields = merge_fields(batch, picture, policy, self._public_url, self._link_secret)
+        letter = letters.render(effect.template, fields, locale=str(picture.fields.get("locale", "")) or "en")
+        row = Message(
+            key=effect.key,
+            account_id=batch.account,
+            case_id=batch.case,
+            channel="in_app",
+            template=effect.template,
+            subject=letter.subject,
+            text=letter.text,
+            at=batch.now,
+        )
+        await ledger.insert_once(session, row)
+        return Answer()
+
+    async def _tell(self, session: AsyncSession, effect: Tell, batch: Batch) -> Answer:
+        row = InboxEvent(
+            source=OURSELVES,
+            event_id=effect.key,
+            type=effect.fact,
+            kind=effect.fact,
+            account_id=batch.account,
+            subject=batch.subject,
+            occurred_at=batch.now,
+            body=b"{}",
+        )
+        await ledger.insert_once(session, row)
+        return Answer()

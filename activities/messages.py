@@ -1,0 +1,156 @@
+"""Mail: the outbox table when no key is set, SendGrid when there is one."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, Final
+
+import python_http_client.exceptions as http_errors
+from sendgrid import SendGridAPIClient
+from sendgrid.helpers.mail import Content, CustomArg, From, Mail, ReplyTo, Subject, To, TrackingSettings
+from sendgrid.helpers.mail.click_tracking import ClickTracking
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from activities import letters
+from activities.letters import Letter
+from activities.merge_fields import merge_fields
+from activities.systems import Answer, TryAgain
+from models import ledger
+from models.cases import Batch, Email
+from models.database import Database
+from models.picture import Picture
+from models.policy import Policy, PolicyFile
+from models.tables import Message
+
+TIMEOUT_S: Final = 10
+
+
+class Postroom:
+    """Writes the letter of an e-mail effect from current facts; both ways of sending share it."""
+
+    def __init__(self, policy: PolicyFile, public_url: str, link_secret: str) -> None:
+        self._policy = policy
+        self._public_url = public_url
+        self._link_secret = link_secret
+
+    def policy(self, picture: Picture) -> Policy:
+        """The policy of the account's segment."""
+        return self._policy.for_segment(str(picture.readings.get("segment", "")))
+
+    def template(self, effect: Email, picture: Picture) -> str:
+        """The template for the decline class as it is now."""
+        return effect.by_decline.get(str(picture.fields.get("decline", "")), effect.template)
+
+    def write(self, effect: Email, batch: Batch, picture: Picture) -> Letter:
+        """Render the letter. Raises `letters.MissingField` before anything is sent (C15)."""
+        fields = merge_fields(batch, picture, self.policy(picture), self._public_url, self._link_secret, effect)
+        return letters.render(
+            self.template(effect, picture), fields, locale=str(picture.fields.get("locale", "")) or "en"
+        )
+
+    def message(self, effect: Email, batch: Batch, picture: Picture, letter: Letter) -> Message:
+        """The row that keeps what was sent."""
+        return Message(
+            key=effect.key,
+            account_id=batch.account,
+            case_id=batch.case,
+            channel="email",
+            template=self.template(effect, picture),
+            recipient=str(picture.fields.get("email", "")),
+            subject=letter.subject,
+            html=letter.html,
+            text=letter.text,
+            at=batch.now,
+        )
+
+
+class Outbox:
+    """Sends nothing: every mail is a row one can read at /outbox."""
+
+    kinds: tuple[str, ...] = ("email",)
+
+    def __init__(self, postroom: Postroom) -> None:
+        self._postroom = postroom
+
+    async def write(self, session: AsyncSession, effect: Email, batch: Batch, picture: Picture) -> Answer:
+        """Put the mail into the outbox."""
+        if not picture.fields.get("email"):
+            return Answer("refused", "the account has no e-mail address")
+        letter = self._postroom.write(effect, batch, picture)
+        await ledger.insert_once(session, self._postroom.message(effect, batch, picture, letter))
+        return Answer()
+
+
+class SendGridMail:
+    """Sends through SendGrid, which has no idempotency key: a lost answer is in doubt, and is not sent again."""
+
+    kinds: tuple[str, ...] = ("email",)
+
+    def __init__(self, database: Database, postroom: Postroom, api_key: str, base_url: str | None = None) -> None:
+        self._db = database
+        self._postroom = postroom
+        self._sendgrid = SendGridAPIClient(api_key, **({"host": base_url} if base_url else {}))
+        self._sendgrid.client.timeout = TIMEOUT_S
+
+    def before(self, effect: Email, picture: Picture) -> dict[str, Any]:
+        """Nothing to note."""
+        return {}
+
+    async def look_up(self, effect: Email, batch: Batch, picture: Picture, noted: dict[str, Any]) -> Answer | None:
+        """SendGrid cannot be asked; its event webhook may tell later. Until then the mail counts as sent."""
+        return Answer("in_doubt", "the answer was lost; not sent again, SendGrid's events may settle it")
+
+    async def perform(self, effect: Email, batch: Batch, picture: Picture) -> Answer:
+        """Send it.
+
+        Raises:
+            TryAgain: SendGrid did not take it (429, 503, no connection made).
+        """
+        recipient = str(picture.fields.get("email", ""))
+        if not recipient:
+            return Answer("refused", "the account has no e-mail address")
+        letter = self._postroom.write(effect, batch, picture)
+        mail = self._mail(effect, batch, picture, letter, recipient)
+        answer = await asyncio.to_thread(self._send, mail)
+        if answer.state == "done":
+            row = self._postroom.message(effect, batch, picture, letter)
+            row.provider_id = answer.detail.get("message_id", "")
+            async with self._db.writing() as session:
+                await ledger.insert_once(session, row)
+        return answer
+
+    def _mail(self, effect: Email, batch: Batch, picture: Picture, letter: Letter, recipient: str) -> Mail:
+        company = self._postroom.policy(picture).company
+        mail = Mail()
+        mail.from_email = From(company.from_email, company.name)
+        mail.reply_to = ReplyTo(company.support_email)
+        mail.to = To(recipient, str(picture.fields.get("name", "")) or None)
+        mail.subject = Subject(letter.subject)
+        mail.content = [Content("text/plain", letter.text), Content("text/html", letter.html)]
+        mail.custom_arg = [CustomArg("effect", effect.key), CustomArg("case", batch.case)]
+        # A rewritten link would no longer be the signed one, and would pass through a third party.
+        mail.tracking_settings = TrackingSettings(click_tracking=ClickTracking(False, False))
+        return mail
+
+    def _send(self, mail: Mail) -> Answer:
+        try:
+            response = self._sendgrid.send(mail)
+        except http_errors.HTTPError as error:
+            said = _said(error)
+            if error.status_code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+                raise TryAgain(f"SendGrid asks to wait: {error.status_code}") from error
+            if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                return Answer("in_doubt", f"SendGrid answered {error.status_code}: {said}")
+            return Answer("refused", f"SendGrid answered {error.status_code}: {said}")
+        except ConnectionRefusedError as error:
+            raise TryAgain("SendGrid could not be reached") from error
+        except OSError as error:
+            if isinstance(getattr(error, "reason", None), ConnectionRefusedError):
+                raise TryAgain("SendGrid could not be reached") from error
+            return Answer("in_doubt", f"the connection to SendGrid was lost: {type(error).__name__}")
+        return Answer(detail={"message_id": response.headers.get("X-Message-Id", "")})
+
+
+def _said(error: http_errors.HTTPError) -> str:
+    body = error.body
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
+    return text[:200]

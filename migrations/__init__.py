@@ -1,0 +1,1 @@
+"""Alembic migrations: every table since the first."""

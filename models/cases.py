@@ -1,0 +1,191 @@
+"""One playbook run for one account: what it is given, what it asks for, what it is told back."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from models.facts import Fact
+from models.frozen import Frozen
+from models.policy import Policy
+
+AccessLevel = Literal["full", "restricted", "suspended"]
+Reading = str | int | bool
+"""One value read at the source of truth; times are ISO 8601 text."""
+
+
+class Case(Frozen):
+    """The input of every playbook run, fixed at its start (P0.15): ids, money at stake, the policy of that day.
+
+    `at_stake` is in the currency's minor unit (cents).
+    """
+
+    id: str
+    playbook: str
+    account: str
+    subject: str
+    at_stake: int = 0
+    currency: str = "usd"
+    owner: str = ""
+    segment: str = ""
+    policy: Policy = Policy()
+
+
+class _Effect(Frozen):
+    """Something done to the world at most once. `key` is decided in the workflow: case / step / n (P0.14)."""
+
+    key: str
+    title: str
+
+
+class Charge(_Effect):
+    """Charge the open invoice `invoice`; `then` is the ending a success brings about.
+
+    With `new_card_only` the charge is dropped unless a card is on file that has not failed yet (P1.12).
+    """
+
+    kind: Literal["charge"] = "charge"
+    invoice: str
+    then: str
+    new_card_only: bool = False
+
+
+class HoldRetries(_Effect):
+    """Switch the provider's own retries off for one invoice, so that only one of us charges (P1.24)."""
+
+    kind: Literal["hold_retries"] = "hold_retries"
+    invoice: str
+
+
+class CancelSubscription(_Effect):
+    """Cancel the subscriptions behind the case's invoices, at once (P1.17)."""
+
+    kind: Literal["cancel_subscription"] = "cancel_subscription"
+
+
+class Email(_Effect):
+    """Send the template to the account's billing contact; words and address are looked up when it is sent.
+
+    `by_decline` names another template for a decline class, chosen by how the last attempt was refused by then.
+    """
+
+    kind: Literal["email"] = "email"
+    template: str
+    by_decline: dict[str, str] = {}
+    restrict_at: datetime | None = None
+    suspend_at: datetime | None = None
+
+
+class Banner(_Effect):
+    """Show the in-app banner made from `template`, or with an empty template take down every one (P1.19)."""
+
+    kind: Literal["banner"] = "banner"
+    template: str = ""
+
+
+class Task(_Effect):
+    """Open a task for a person. An empty `owner` means the account's CSM, else the CSM lead."""
+
+    kind: Literal["task"] = "task"
+    template: str = ""
+    owner: str = ""
+    due: datetime
+
+
+class SetAccess(_Effect):
+    """Set what the account may still do in our product (P1.18), and tell the product so."""
+
+    kind: Literal["access"] = "access"
+    level: AccessLevel
+
+
+class Risk(_Effect):
+    """Raise or clear a risk signal on the account (P1.22)."""
+
+    kind: Literal["risk"] = "risk"
+    signal: str
+    raised: bool
+
+
+class Tell(_Effect):
+    """Put a fact of our own on record; playbooks that start on it, start (P1.8)."""
+
+    kind: Literal["tell"] = "tell"
+    fact: str
+
+
+Effect = Annotated[
+    Charge | HoldRetries | CancelSubscription | Email | Banner | Task | SetAccess | Risk | Tell,
+    Field(discriminator="kind"),
+]
+
+
+class Parting(Frozen):
+    """What is owed when the run ends in one particular way, and the outcome to record (P0.11)."""
+
+    outcome: str
+    effects: tuple[Effect, ...] = ()
+
+
+class Note(Frozen):
+    """Something a person said to the run, for the case's history (P0.10)."""
+
+    at: datetime
+    by: str
+    text: str
+
+
+class Batch(Frozen):
+    """One step's effects, carried out in order by one activity; the first that finds the reason gone ends the run.
+
+    `since` is the run's day 0 and `now` its clock: business time. `partings` holds, for each way to end, what is
+    owed then. `closing` ends the run after the effects (the last step, or a lead's word).
+    """
+
+    case: str
+    account: str
+    subject: str
+    playbook: str
+    step: str
+    title: str
+    since: datetime
+    now: datetime
+    watch: str = ""
+    stage: str = ""
+    state: str = "open"
+    heard: tuple[Fact, ...] = ()
+    notes: tuple[Note, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    partings: dict[str, Parting] = {}
+    closing: Parting | None = None
+    next_title: str = ""
+    next_at: datetime | None = None
+
+
+class Result(Frozen):
+    """How one effect ended: `done`, `refused` by the provider, `dropped` by the gate, or `in_doubt`."""
+
+    state: str
+    reason: str = ""
+
+
+class Outcome(Frozen):
+    """What a batch came to. `over` names the ending, empty while the run goes on.
+
+    `wait_until` asks the run to come again with the same batch then; what is done stays done.
+    """
+
+    over: str = ""
+    outcome: str = ""
+    wait_until: datetime | None = None
+    readings: dict[str, Reading] = {}
+    results: dict[str, Result] = {}
+
+
+class Ending(Frozen):
+    """How a run ended (P0.11): the reason, the outcome from the playbook's list, and every step's fate."""
+
+    reason: str
+    outcome: str
+    done: tuple[str, ...]
+    skipped: tuple[str, ...]

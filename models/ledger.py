@@ -1,0 +1,191 @@
+"""The effect ledger: what was done, held back or is in doubt, each exactly once, with the reason."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlmodel import SQLModel, col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from models.cases import Batch, Effect, Result
+from models.gate import Asked, Held, ask
+from models.picture import Picture
+from models.tables import Attempt, CaseNote, CaseRow, CaseSubject, EffectRow, wall
+
+State = Literal["claimed", "done", "refused", "dropped", "in_doubt"]
+SETTLED = ("done", "refused", "dropped", "in_doubt")
+
+
+class NoSuchCase(LookupError):
+    """There is no row for this case: the run was not started by the relay."""
+
+
+async def insert_once(session: AsyncSession, row: SQLModel) -> bool:
+    """Insert a row unless its unique key is taken. Says whether it was inserted."""
+    table = SQLModel.metadata.tables[str(type(row).__tablename__)]
+    values = {key: value for key, value in row.model_dump().items() if not (key == "id" and value is None)}
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    insert = sqlite_insert if is_sqlite else postgres_insert
+    first_key = next(iter(table.primary_key.columns))
+    statement = insert(table).values(**values).on_conflict_do_nothing().returning(first_key)
+    return (await session.exec(statement)).scalar_one_or_none() is not None
+
+
+async def lock_case(session: AsyncSession, case_id: str) -> CaseRow:
+    """The case, locked until the transaction ends.
+
+    Raises:
+        NoSuchCase: there is no such row.
+    """
+    statement = select(CaseRow).where(CaseRow.id == case_id).with_for_update()
+    row = (await session.exec(statement)).one_or_none()
+    if row is None:
+        raise NoSuchCase(f"no case {case_id!r} in the database; runs are started through the relay")
+    return row
+
+
+async def subjects_of(session: AsyncSession, case_id: str) -> list[CaseSubject]:
+    """Every subject of a case, in the order they joined."""
+    statement = select(CaseSubject).where(CaseSubject.case_id == case_id)
+    return list((await session.exec(statement.order_by(col(CaseSubject.joined_at), col(CaseSubject.subject)))).all())
+
+
+async def claim(
+    session: AsyncSession, batch: Batch, effect: Effect, picture: Picture, *, parting: bool, detail: dict[str, Any]
+) -> EffectRow | Held:
+    """Take the key of an effect, after asking the gate in this same transaction.
+
+    Returns the row: state `claimed` means it is ours to do now, any other that it was settled before;
+    or what held it, if the gate wants it later.
+    """
+    case = await lock_case(session, batch.case)
+    known = await session.get(EffectRow, effect.key)
+    if known:
+        return known
+    held = await ask(Asked(session, case, batch, effect, picture, parting))
+    if held and held.until:
+        return held
+    row = EffectRow(
+        key=effect.key,
+        case_id=batch.case,
+        account_id=batch.account,
+        playbook=batch.playbook,
+        step=batch.step,
+        kind=effect.kind,
+        title=effect.title,
+        what=effect.model_dump(mode="json", exclude={"key", "title", "kind"}),
+        state="dropped" if held else "claimed",
+        rule=held.rule if held else "",
+        reason=held.reason if held else "",
+        detail=detail,
+        at=batch.now,
+        wall_settled_at=wall() if held else None,
+    )
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def settle(
+    session: AsyncSession, key: str, state: State, reason: str = "", detail: dict[str, Any] | None = None
+) -> None:
+    """Write down how an effect ended. What is settled stays settled, but what was in doubt may be found out."""
+    row = await session.get(EffectRow, key, with_for_update=True)
+    if row is None or row.state in ("done", "refused", "dropped"):
+        return
+    row.state, row.reason, row.wall_settled_at = state, reason, wall()
+    row.detail = {**row.detail, **(detail or {})}
+    session.add(row)
+
+
+async def unsettled(session: AsyncSession, batch: Batch) -> list[EffectRow]:
+    """The effects of this batch that were claimed by an earlier try whose answer was lost."""
+    keys = [effect.key for effect in batch.effects]
+    keys += [effect.key for parting in batch.partings.values() for effect in parting.effects]
+    keys += [effect.key for effect in (batch.closing.effects if batch.closing else ())]
+    statement = select(EffectRow).where(col(EffectRow.key).in_(keys), EffectRow.state == "claimed")
+    return list((await session.exec(statement)).all())
+
+
+async def was_begun(session: AsyncSession, case_id: str, kind: str) -> bool:
+    """Whether an effect of this kind was claimed for the case, however it ended."""
+    statement = select(EffectRow.key).where(
+        EffectRow.case_id == case_id, EffectRow.kind == kind, col(EffectRow.state) != "dropped"
+    )
+    return (await session.exec(statement)).first() is not None
+
+
+async def tries_of(session: AsyncSession, invoices: list[str]) -> dict[str, int]:
+    """How often we charged each invoice, successfully or not."""
+    statement = (
+        select(Attempt.invoice, func.count()).where(col(Attempt.invoice).in_(invoices)).group_by(col(Attempt.invoice))
+    )
+    return dict((await session.exec(statement)).all())
+
+
+def result_of(row: EffectRow) -> Result:
+    """What the playbook is told of a settled effect."""
+    return Result(state=row.state, reason=row.reason)
+
+
+async def write_progress(session: AsyncSession, batch: Batch, picture: Picture) -> None:
+    """Bring the case's row up to date: its step, what comes next, what is owed."""
+    case = await lock_case(session, batch.case)
+    if case.ended:
+        return
+    case.state, case.stage = batch.state, batch.stage or case.stage
+    if batch.title:
+        case.last_title = batch.title
+    case.next_title, case.next_at = batch.next_title, batch.next_at
+    case.readings = {**case.readings, **picture.readings}
+    at_stake = picture.readings.get("at_stake")
+    case.at_stake = at_stake if isinstance(at_stake, int) and at_stake > 0 else case.at_stake
+    session.add(case)
+    await _write_subjects(session, batch.case, picture)
+    for note in batch.notes:
+        await insert_once(session, CaseNote(case_id=batch.case, at=note.at, by=note.by, text=note.text))
+
+
+async def _write_subjects(session: AsyncSession, case_id: str, picture: Picture) -> None:
+    for row in await subjects_of(session, case_id):
+        owed = picture.owed.get(row.subject)
+        if owed:
+            row.hosted_url, row.at_stake = owed.invoice.hosted_url, owed.invoice.amount_due
+        row.fate = picture.fates.get(row.subject, row.fate)
+        session.add(row)
+
+
+async def close(session: AsyncSession, batch: Batch, picture: Picture, reason: str, outcome: str) -> bool:
+    """End the case, unless a subject joined that the picture does not show; then it goes on, and False is returned."""
+    case = await lock_case(session, batch.case)
+    if case.ended:
+        return True
+    await _write_subjects(session, batch.case, picture)
+    shown = set(picture.fates) | set(picture.owed)
+    if reason != "" and any(row.subject not in shown for row in await subjects_of(session, batch.case)):
+        return False
+    await session.exec(
+        update(CaseRow)
+        .where(col(CaseRow.id) == case.id)
+        .values(
+            ended=True,
+            state="ended",
+            ended_at=batch.now,
+            outcome=outcome,
+            reason=reason or "the plan is done",
+            stage=outcome,
+            next_title="",
+            next_at=None,
+            readings={**case.readings, **picture.readings},
+        )
+    )
+    for note in batch.notes:
+        await insert_once(session, CaseNote(case_id=batch.case, at=note.at, by=note.by, text=note.text))
+    return True
+
+
+def moment(at: datetime) -> str:
+    """A moment as text, for details that are stored as JSON."""
+    return at.isoformat()

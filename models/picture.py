@@ -1,0 +1,49 @@
+"""How things stand at the source of truth, as one look found them. Lives inside one activity, never in a payload."""
+
+from dataclasses import dataclass, field
+
+from models.cases import Reading
+from models.declines import Decline
+from models.invoices import Invoice
+
+
+@dataclass(frozen=True)
+class Card:
+    """A payment method. `fingerprint` is the same for the same card number, whatever its id."""
+
+    id: str
+    fingerprint: str = ""
+    network: str = ""
+    last4: str = ""
+
+
+@dataclass(frozen=True)
+class Owed:
+    """One invoice of a case: how its last attempt was refused, on which card, and a card that has not failed yet.
+
+    `attempts` counts the first one, the provider's own retries and ours.
+    """
+
+    invoice: Invoice
+    decline: Decline | None = None
+    failed_card: Card | None = None
+    fresh_card: Card | None = None
+    latest_charge: str = ""
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a look found.
+
+    `over` names the ending if the reason is gone; `readings` go back to the playbook, `fields` into messages;
+    `mark` is the newest inbox id there was before we looked, so that anything newer calls for another look.
+    """
+
+    over: str = ""
+    readings: dict[str, Reading] = field(default_factory=dict)
+    fields: dict[str, str | int] = field(default_factory=dict)
+    owed: dict[str, Owed] = field(default_factory=dict)
+    fates: dict[str, str] = field(default_factory=dict)
+    subscriptions: tuple[str, ...] = ()
+    mark: int = 0

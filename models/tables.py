@@ -1,0 +1,255 @@
+"""The tables. Money is in the minor unit, times are UTC; `*_at` columns hold business time unless named `wall_*`."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, DateTime, Dialect, Index, LargeBinary, MetaData, UniqueConstraint, text
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+SQLModel.metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC. SQLite drops time zones; a naive value is a defect and is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database, in UTC."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """From the database, with its zone."""
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def wall() -> datetime:
+    """The machine's clock, for columns that say when we learned something, never for deciding."""
+    return datetime.now(UTC)
+
+
+class InboxEvent(SQLModel, table=True):
+    """An event we said yes to. It ends `applied`, `ignored` or `dead`, always with the reason."""
+
+    __tablename__ = "inbox"
+    __table_args__ = (
+        UniqueConstraint("source", "event_id"),
+        Index("ix_inbox_due", "state", "wall_next_try_at", "id"),
+        Index("ix_inbox_account_id_kind", "account_id", "kind"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    source: str
+    event_id: str
+    type: str
+    kind: str = ""
+    account_id: str = ""
+    subject: str = ""
+    object_id: str = ""
+    at_stake: int = 0
+    currency: str = ""
+    occurred_at: datetime = Field(sa_type=UtcDateTime)
+    api_version: str = ""
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    state: str = "pending"
+    reason: str = ""
+    tries: int = 0
+    wall_received_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime)
+    wall_next_try_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime)
+    wall_settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Account(SQLModel, table=True):
+    """A customer of ours; the id is the billing provider's, opaque. Name and address never leave this table and
+    the messages sent."""
+
+    __tablename__ = "accounts"
+
+    id: str = Field(primary_key=True)
+    name: str = ""
+    email: str = ""
+    locale: str = ""
+    timezone: str = ""
+    owner: str = ""
+    segment: str = ""
+    strategic: bool = False
+    mrr: int = 0
+    wall_updated_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime)
+
+
+class CaseRow(SQLModel, table=True):
+    """One playbook run, open or ended. At most one is open for an account in a playbook (P0.5)."""
+
+    __tablename__ = "cases"
+    __table_args__ = (
+        Index(
+            "uq_cases_one_open",
+            "playbook",
+            "account_id",
+            unique=True,
+            sqlite_where=text("ended = 0"),
+            postgresql_where=text("NOT ended"),
+        ),
+        Index("ix_cases_account_id", "account_id"),
+    )
+
+    id: str = Field(primary_key=True)
+    playbook: str
+    account_id: str
+    subject: str
+    state: str = "open"
+    ended: bool = False
+    started: bool = False
+    stage: str = ""
+    last_title: str = ""
+    next_title: str = ""
+    next_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    at_stake: int = 0
+    currency: str = ""
+    readings: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    policy_version: str = "default"
+    opened_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    outcome: str = ""
+    reason: str = ""
+
+
+class CaseSubject(SQLModel, table=True):
+    """What a case is about: for payment failure each unpaid invoice, the first and those that joined (P1.20)."""
+
+    __tablename__ = "case_subjects"
+
+    case_id: str = Field(primary_key=True, foreign_key="cases.id")
+    subject: str = Field(primary_key=True, index=True)
+    at_stake: int = 0
+    hosted_url: str = ""
+    fate: str = ""
+    joined_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class EffectRow(SQLModel, table=True):
+    """The effect ledger: one row for each thing done, held back or in doubt, with the reason."""
+
+    __tablename__ = "effects"
+    __table_args__ = (Index("ix_effects_account_id_kind_at", "account_id", "kind", "at"),)
+
+    key: str = Field(primary_key=True)
+    case_id: str = Field(index=True)
+    account_id: str
+    playbook: str
+    step: str
+    kind: str
+    title: str
+    what: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    state: str
+    rule: str = ""
+    reason: str = ""
+    detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    at: datetime = Field(sa_type=UtcDateTime)
+    wall_claimed_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime)
+    wall_settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Attempt(SQLModel, table=True):
+    """A charge attempt of ours, for the card networks' caps."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (Index("ix_attempts_card_amount_at", "card", "amount", "at"),)
+
+    key: str = Field(primary_key=True)
+    account_id: str
+    invoice: str
+    payment_method: str = ""
+    card: str = ""
+    network: str = ""
+    amount: int
+    currency: str
+    at: datetime = Field(sa_type=UtcDateTime)
+    succeeded: bool
+    decline: str = ""
+
+
+class Message(SQLModel, table=True):
+    """What a customer was shown: a mail as it was sent, or a banner until it is taken down."""
+
+    __tablename__ = "messages"
+    __table_args__ = (Index("ix_messages_account_id_channel", "account_id", "channel"),)
+
+    key: str = Field(primary_key=True)
+    account_id: str
+    case_id: str
+    channel: str
+    template: str
+    recipient: str = ""
+    subject: str
+    html: str = ""
+    text: str = ""
+    provider_id: str = ""
+    at: datetime = Field(sa_type=UtcDateTime)
+    taken_down_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class TaskRow(SQLModel, table=True):
+    """A person's task."""
+
+    __tablename__ = "tasks"
+
+    key: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    case_id: str
+    owner: str
+    title: str
+    body: str = ""
+    opened_at: datetime = Field(sa_type=UtcDateTime)
+    due_at: datetime = Field(sa_type=UtcDateTime)
+    outcome: str = ""
+    done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Access(SQLModel, table=True):
+    """What an account may do in our product. No row means everything."""
+
+    __tablename__ = "access"
+
+    account_id: str = Field(primary_key=True)
+    level: str
+    key: str
+    since: datetime = Field(sa_type=UtcDateTime)
+
+
+class RiskSignal(SQLModel, table=True):
+    """A reason to worry about an account, from raised to cleared (H7)."""
+
+    __tablename__ = "risk_signals"
+
+    key: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    signal: str
+    raised_at: datetime = Field(sa_type=UtcDateTime)
+    cleared_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class CaseNote(SQLModel, table=True):
+    """The case's history in words (P0.10)."""
+
+    __tablename__ = "case_notes"
+    __table_args__ = (UniqueConstraint("case_id", "at", "text"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    case_id: str = Field(index=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+    by: str
+    text: str

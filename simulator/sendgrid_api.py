@@ -1,0 +1,256 @@
+"""The pretend SendGrid: accepts mail into a mailbox and tells about it by signed event webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import time
+import uuid
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from simulator.errors import ApiError
+from simulator.faults import CutConnection, CutMidway, Faults, Rule
+from simulator.world import World
+
+Json = dict[str, Any]
+SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
+TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
+
+
+@dataclass
+class MailSettings:
+    """`suppressed` addresses are dropped, `bouncing` ones bounce; `duplicate` is a probability per event batch."""
+
+    event_url: str | None = None
+    duplicate: float = 0.0
+    suppressed: list[str] = field(default_factory=list)
+    bouncing: list[str] = field(default_factory=list)
+    max_attempts: int = 8
+    retry_base_seconds: float = 0.2
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One accepted message to one personalization. `at` is simulated unix seconds."""
+
+    id: str
+    at: int
+    to: list[str]
+    sender: str
+    subject: str
+    text: str | None
+    html: str | None
+    headers: dict[str, str]
+    custom_args: dict[str, str]
+    categories: list[str]
+
+
+class SendGrid:
+    """Answers POST /v3/mail/send and sends event webhooks."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self._world = world
+        self._faults = faults
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._session: aiohttp.ClientSession | None = None
+        self._reset_state()
+
+    def _reset_state(self) -> None:
+        self.settings = MailSettings()
+        self.mailbox: list[Mail] = []
+        self.events_sent = 0
+        self._dice = random.Random(self._world.seed + 3)
+
+    async def open(self) -> None:
+        """Get ready to send events."""
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+
+    async def close(self) -> None:
+        """Drop what is under way."""
+        await self.reset()
+        if self._session is not None:
+            await self._session.close()
+
+    async def reset(self) -> None:
+        """Empty the mailbox and forget settings; the signing key stays."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._reset_state()
+
+    def configure(self, changes: Json) -> MailSettings:
+        """Change some settings; 400 for an unknown one."""
+        unknown = changes.keys() - asdict(self.settings).keys()
+        if unknown:
+            raise ApiError(400, f"unknown SendGrid settings: {', '.join(sorted(unknown))}")
+        self.settings = MailSettings(**{**asdict(self.settings), **changes})
+        return self.settings
+
+    @property
+    def public_key(self) -> str:
+        """Base64 DER, as SendGrid's settings page shows it."""
+        encoded = self._key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return base64.b64encode(encoded).decode()
+
+    async def answer(self, request: Request) -> Response:
+        """One HTTP exchange on /v3/."""
+        fault = self._faults.strike(request.method, request.url.path)
+        refused = _refusal(request, fault)
+        if refused is not None:
+            return refused
+        if fault is not None and fault.kind == "slow_before":
+            await asyncio.sleep(fault.seconds)
+        if (request.method, request.url.path) != ("POST", "/v3/mail/send"):
+            return _errors(501, [_problem(f"simulator does not model {request.method} {request.url.path}")])
+        try:
+            body = orjson.loads(await request.body())
+        except orjson.JSONDecodeError:
+            return _errors(400, [_problem("Bad Request")])
+        problems = mail_problems(body)
+        if problems:
+            return _errors(400, problems)
+        message_id = uuid.UUID(int=self._dice.getrandbits(128)).hex[:22]
+        self._accept(body, message_id)
+        if fault is not None and fault.kind == "slow_after":
+            await asyncio.sleep(fault.seconds)
+        if fault is not None and fault.kind in ("cut_after", "cut_midway"):
+            return CutConnection() if fault.kind == "cut_after" else CutMidway()
+        if fault is not None and fault.kind == "500_after":
+            return _errors(500, [_problem("Internal server error (simulated)")])
+        return Response(b"", 202, {"X-Message-Id": message_id})
+
+    def _accept(self, body: Json, message_id: str) -> None:
+        contents = {part["type"]: part["value"] for part in body["content"]}
+        for index, person in enumerate(body["personalizations"]):
+            mail = Mail(
+                id=message_id if index == 0 else f"{message_id}-{index}",
+                at=self._world.now(),
+                to=[recipient["email"] for recipient in person["to"]],
+                sender=body["from"]["email"],
+                subject=person.get("subject") or body["subject"],
+                text=contents.get("text/plain"),
+                html=contents.get("text/html"),
+                headers={**body.get("headers", {}), **person.get("headers", {})},
+                custom_args={**body.get("custom_args", {}), **person.get("custom_args", {})},
+                categories=body.get("categories", []),
+            )
+            reachable = [address for address in mail.to if address not in self.settings.suppressed]
+            if reachable:
+                self.mailbox.append(mail)
+            if self.settings.event_url is not None:
+                self._tell(
+                    self.settings.event_url, [event for address in mail.to for event in self._events(mail, address)]
+                )
+
+    def _events(self, mail: Mail, address: str) -> list[Json]:
+        if address in self.settings.suppressed:
+            return [self._event(mail, address, "dropped", reason="Bounced Address")]
+        last = "bounce" if address in self.settings.bouncing else "delivered"
+        extra = {"reason": "550 no such user", "status": "5.1.1", "type": "bounce"} if last == "bounce" else {}
+        return [self._event(mail, address, "processed"), self._event(mail, address, last, **extra)]
+
+    def _event(self, mail: Mail, address: str, kind: str, **extra: str) -> Json:
+        return {
+            **mail.custom_args,
+            "email": address,
+            "event": kind,
+            "sg_event_id": uuid.UUID(int=self._dice.getrandbits(128)).hex,
+            "sg_message_id": f"{mail.id}.recvd-simulated",
+            "timestamp": self._world.now(),
+            **extra,
+        }
+
+    def _tell(self, url: str, events: list[Json]) -> None:
+        copies = 2 if self._dice.random() < self.settings.duplicate else 1
+        for _ in range(copies):
+            task = asyncio.create_task(self._deliver(url, orjson.dumps(events)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, url: str, body: bytes) -> None:
+        if self._session is None:
+            raise RuntimeError("SendGrid is not open")
+        for attempt in range(self.settings.max_attempts):
+            if attempt:
+                await asyncio.sleep(self.settings.retry_base_seconds * 2 ** (attempt - 1))
+            timestamp = str(int(time.time()))
+            signed = self._key.sign(timestamp.encode() + body, ec.ECDSA(hashes.SHA256()))
+            headers = {
+                "Content-Type": "application/json",
+                SIGNATURE_HEADER: base64.b64encode(signed).decode(),
+                TIMESTAMP_HEADER: timestamp,
+            }
+            try:
+                async with self._session.post(url, data=body, headers=headers) as answer:
+                    await answer.read()
+                    if answer.status < 300:
+                        self.events_sent += 1
+                        return
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                continue
+
+    async def settled(self) -> None:
+        """Wait until all events are delivered or given up."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+def mail_problems(body: Any) -> list[Json]:
+    """What SendGrid would complain about in a mail/send body."""
+    if not isinstance(body, dict):
+        return [_problem("Bad Request")]
+    problems = []
+    if not (body.get("from") or {}).get("email"):
+        problems.append(_problem("The from object must be provided for every email send.", "from.email"))
+    people = body.get("personalizations") or []
+    if not people:
+        problems.append(
+            _problem("The personalizations field is required and must have at least one.", "personalizations")
+        )
+    for index, person in enumerate(people):
+        if not person.get("to"):
+            problems.append(
+                _problem("The to array is required for all personalization objects.", f"personalizations.{index}.to")
+            )
+        if not (person.get("subject") or body.get("subject")):
+            problems.append(_problem("The subject is required.", "subject"))
+    if not body.get("content"):
+        problems.append(_problem("The content array is required and must have at least one.", "content"))
+    return problems
+
+
+def _problem(message: str, where: str | None = None) -> Json:
+    return {"message": message, "field": where, "help": None}
+
+
+def _errors(status: int, problems: list[Json], headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps({"errors": problems}), status, headers, "application/json")
+
+
+def _refusal(request: Request, fault: Rule | None) -> Response | None:
+    """The answer given before the mail is looked at, if there is one."""
+    kind = fault.kind if fault is not None else ""
+    if kind == "401" or not request.headers.get("authorization", "").startswith("Bearer SG."):
+        return _errors(401, [_problem("The provided authorization grant is invalid, expired, or revoked")])
+    if kind == "429":
+        wait = str(int(fault.seconds) if fault is not None and fault.seconds else 1)
+        limits = {"X-RateLimit-Limit": "600", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": wait}
+        return _errors(429, [_problem("too many requests")], limits)
+    if kind in ("500_before", "503"):
+        return _errors(503 if kind == "503" else 500, [_problem("Internal server error (simulated)")])
+    if kind == "cut_before":
+        return CutConnection()
+    return None

@@ -1,0 +1,98 @@
+"""What `holdfast cases` shows and says."""
+
+from typing import Any
+
+from sqlmodel import col, select
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from models import ledger
+from models.database import Database
+from models.tables import CaseNote, CaseRow, EffectRow
+
+FORMAT = "%Y-%m-%d %H:%M"
+
+
+class CaseError(RuntimeError):
+    """The command cannot be followed; the message says why and what to do."""
+
+
+def _money(minor: int, currency: str) -> str:
+    return f"{minor / 100:,.2f} {currency.upper()}"
+
+
+async def listed(database: Database, *, everything: bool = False) -> list[dict[str, str]]:
+    """Cases as rows of text, the most money first."""
+    async with database.reading() as session:
+        statement = select(CaseRow).order_by(col(CaseRow.ended), col(CaseRow.at_stake).desc())
+        if not everything:
+            statement = statement.where(col(CaseRow.ended).is_(False))
+        rows = (await session.exec(statement)).all()
+    return [
+        {
+            "case": row.id,
+            "account": row.account_id,
+            "state": row.outcome or (row.state if row.state != "open" else row.stage or "open"),
+            "next": row.next_title,
+            "next_at": row.next_at.strftime(FORMAT) if row.next_at else "",
+            "at_stake": _money(row.at_stake, row.currency),
+        }
+        for row in rows
+    ]
+
+
+async def story(database: Database, case_id: str) -> dict[str, Any]:
+    """A case with every ledger row and note, in order.
+
+    Raises:
+        CaseError: there is no such case.
+    """
+    async with database.reading() as session:
+        case = await session.get(CaseRow, case_id)
+        if case is None:
+            raise CaseError(f"there is no case {case_id!r}; `holdfast cases list --all` names them")
+        statement = select(EffectRow).where(EffectRow.case_id == case_id).order_by(col(EffectRow.wall_claimed_at))
+        effects = (await session.exec(statement)).all()
+        notes = (await session.exec(select(CaseNote).where(CaseNote.case_id == case_id))).all()
+        subjects = await ledger.subjects_of(session, case_id)
+    lines = [
+        {
+            "at": row.at.strftime(FORMAT),
+            "step": row.step,
+            "what": row.title,
+            "state": row.state,
+            "why": row.reason,
+        }
+        for row in effects
+    ]
+    lines += [
+        {"at": note.at.strftime(FORMAT), "step": "", "what": note.text, "state": "said", "why": f"by {note.by}"}
+        for note in notes
+    ]
+    return {
+        "case": case.id,
+        "account": case.account_id,
+        "state": case.outcome or case.state,
+        "at_stake": _money(case.at_stake, case.currency),
+        "subjects": [row.subject for row in subjects],
+        "lines": sorted(lines, key=lambda line: line["at"]),
+    }
+
+
+async def steer(client: Client, case_id: str, name: str, *arguments: Any) -> str:
+    """Say something to a run, and bring back its answer.
+
+    Raises:
+        CaseError: there is no such run, or it refuses; the message is the run's own reason.
+    """
+    try:
+        answer: str = await client.get_workflow_handle(case_id).execute_update(
+            name, args=list(arguments), result_type=str
+        )
+    except WorkflowUpdateFailedError as error:
+        raise CaseError(f"{case_id}: {error.cause}") from None
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            raise CaseError(f"there is no running run {case_id!r}; `holdfast cases list` names the open ones") from None
+        raise
+    return answer

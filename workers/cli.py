@@ -1,0 +1,311 @@
+"""The `holdfast` command."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.database import BadDatabaseUrl
+from models.policy import PolicyError
+from workers import cases as case_commands
+from workers import migrate as migrations
+from workers.audit import Report, audit
+from workers.connect import connect
+from workers.processes import (
+    log_to_stderr,
+    open_database,
+    outside_world,
+    run_relay,
+    run_web,
+    run_worker,
+    told_to_stop,
+)
+from workers.settings import Settings
+from workers.temporal_process import TemporalServerError
+from workers.temporal_server import TemporalNotFound
+
+app = typer.Typer(
+    help="Durable customer-retention playbooks on Temporal. Settings come from the environment or .env.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+cases_app = typer.Typer(help="See cases, and steer their runs.", no_args_is_help=True)
+app.add_typer(cases_app, name="cases")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+By = Annotated[str, typer.Option(help="Who says so; kept in the case's history.")]
+CaseId = Annotated[str, typer.Argument(help="The case's id, such as payment-failure/in_123.")]
+
+
+def main() -> NoReturn:
+    """Run the command and leave at once: a short-lived Temporal client may abort in the interpreter's own exit."""
+    code = 0
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as leaving:
+        code = leaving.exit_code
+    except typer.Abort:
+        code = 130
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:  # noqa: BLE001 - the last handler: a sentence for people, not a traceback
+        code = _explain(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+KNOWN = (TemporalNotFound, TemporalServerError, PolicyError, BadDatabaseUrl, case_commands.CaseError, RuntimeError)
+
+
+def _explain(error: Exception) -> int:
+    if hasattr(error, "format_message"):  # click's own usage errors
+        _complain(error.format_message())
+        return 2
+    if isinstance(error, ValidationError):
+        _complain("; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()))
+        return 2
+    if isinstance(error, SQLAlchemyError):
+        _complain(f"the database does not do as asked ({type(error).__name__}); is DATABASE_URL right, and migrated?")
+        return 1
+    _complain(str(error) if isinstance(error, KNOWN) else f"{type(error).__name__}: {error}")
+    return 1
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"holdfast: {text}\n")
+
+
+def _run(work: Coroutine[Any, Any, int | None]) -> None:
+    code = asyncio.run(work) or 0
+    if code:
+        raise typer.Exit(code)
+
+
+def _checked() -> Settings:
+    settings = Settings()
+    problems = settings.problems()
+    if problems:
+        for problem in problems:
+            _complain(problem)
+        raise typer.Exit(2)
+    return settings
+
+
+@app.command()
+def demo(
+    customers: Annotated[int, typer.Option(min=8, max=2000, help="How many simulated customers.")] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same customers.")] = 1,
+    once: Annotated[bool, typer.Option("--once", help="End by itself, even on a terminal.")] = False,
+) -> None:
+    """Play a month of failed payments against a simulated Stripe, with faults, in about a minute.
+
+    Starts a Temporal server with its Web UI, the simulator and Holdfast's own processes; shows the month pass; ends
+    with a table and one line of JSON. On a terminal everything stays up to look at until Ctrl-C.
+    Exit code 1 if anybody was charged twice, written to after paying, or an event was lost.
+    """
+    from workers.demo import play
+
+    _run(play(customers=customers, seed=seed, stay=sys.stdout.isatty() and not once))
+
+
+@app.command()
+def up() -> None:
+    """Run everything for real keys: web, relay, worker, and a local Temporal server unless TEMPORAL_ADDRESS is set.
+
+    Refuses to start, with a sentence for each problem, when a setting is missing or malformed.
+    """
+    from workers.up import run_everything
+
+    settings = _checked()
+    log_to_stderr()
+    _run(run_everything(settings))
+
+
+@app.command()
+def worker() -> None:
+    """Run the process that takes the steps. Any number may run side by side."""
+    settings = _checked()
+    log_to_stderr()
+
+    async def work() -> None:
+        await run_worker(settings, told_to_stop())
+
+    _run(work())
+
+
+@app.command()
+def relay() -> None:
+    """Run the process that carries received events to Temporal. Any number may run side by side."""
+    settings = _checked()
+    log_to_stderr()
+
+    async def work() -> None:
+        await run_relay(settings, told_to_stop())
+
+    _run(work())
+
+
+@app.command()
+def web(temporal_ui: Annotated[str, typer.Option(help="URL of the Temporal Web UI, to link to.")] = "") -> None:
+    """Run the process that receives webhooks and serves pages. It needs the database, not Temporal."""
+    settings = _checked()
+    log_to_stderr()
+
+    async def work() -> None:
+        await run_web(settings, told_to_stop(), temporal_ui)
+
+    _run(work())
+
+
+@app.command()
+def migrate(revision: Annotated[str, typer.Argument(help="head, base, or a revision.")] = "head") -> None:
+    """Bring the database to the newest schema (head), or to another revision."""
+
+    async def work() -> None:
+        async with open_database(Settings()) as database:
+            if revision == "base":
+                await migrations.downgrade(database, revision)
+            else:
+                await migrations.upgrade(database, revision)
+
+    _run(work())
+
+
+@app.command(name="audit")
+def audit_command(
+    as_json: AsJson = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only the database; ask neither Stripe nor Temporal.")
+    ] = False,
+) -> None:
+    """Check the invariants on the database, against Stripe and Temporal. Exit code 1 if one is broken."""
+    settings = Settings()
+
+    async def work() -> int:
+        async with open_database(settings) as database:
+            if offline:
+                return _report(await audit(database), as_json)
+            async with outside_world(settings, database) as world:
+                client = await connect(settings)
+                return _report(await audit(database, client=client, billing=world.billing), as_json)
+
+    _run(work())
+
+
+def _report(report: Report, as_json: bool) -> int:
+    console = Console()
+    if as_json:
+        console.print_json(json.dumps({"violations": report.violations, "counts": dict(report.counts)}))
+    else:
+        for violation in report.violations:
+            console.print(f"[red]✗[/] {violation}")
+        looked = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(report.counts.items()))
+        console.print(f"{'Broken' if report.violations else 'Clean'}: {len(report.violations)} violations; {looked}.")
+    return 1 if report.violations else 0
+
+
+@cases_app.command("list")
+def list_cases(
+    as_json: AsJson = False,
+    everything: Annotated[bool, typer.Option("--all", help="Ended cases too.")] = False,
+) -> None:
+    """Open cases, those with the most at stake first."""
+
+    async def work() -> None:
+        async with open_database(Settings()) as database:
+            rows = await case_commands.listed(database, everything=everything)
+        if as_json:
+            Console().print_json(json.dumps(rows))
+            return
+        table = Table("Case", "Account", "State", "Next", "When (UTC)", "At stake")
+        for row in rows:
+            table.add_row(row["case"], row["account"], row["state"], row["next"], row["next_at"], row["at_stake"])
+        Console().print(table if rows else "No case is open.")
+
+    _run(work())
+
+
+@cases_app.command("show")
+def show(case: CaseId, as_json: AsJson = False) -> None:
+    """One case's story: every effect done, held back or in doubt, with the reason."""
+
+    async def work() -> None:
+        async with open_database(Settings()) as database:
+            story = await case_commands.story(database, case)
+        if as_json:
+            Console().print_json(json.dumps(story))
+            return
+        console = Console()
+        console.print(f"[bold]{story['case']}[/]  account {story['account']}  {story['state']}  {story['at_stake']}")
+        table = Table("When (UTC)", "Step", "What", "State", "Why")
+        for line in story["lines"]:
+            table.add_row(line["at"], line["step"], line["what"], line["state"], line["why"])
+        console.print(table)
+
+    _run(work())
+
+
+def _steer(name: str, case: str, *arguments: Any) -> None:
+    async def work() -> None:
+        said = await case_commands.steer(await connect(Settings()), case, name, *arguments)
+        Console().print(said)
+
+    _run(work())
+
+
+@cases_app.command()
+def pause(case: CaseId, by: By = "the command line") -> None:
+    """Stop the run's clock; what is left moves by as long as the pause lasts."""
+    _steer("pause", case, by)
+
+
+@cases_app.command()
+def resume(case: CaseId, by: By = "the command line") -> None:
+    """Let a paused run go on."""
+    _steer("resume", case, by)
+
+
+@cases_app.command()
+def snooze(case: CaseId, days: Annotated[int, typer.Argument(help="1 to 90")], by: By = "the command line") -> None:
+    """Move everything that is left by some days."""
+    _steer("snooze", case, days, by)
+
+
+@cases_app.command()
+def skip(
+    case: CaseId, step: Annotated[str, typer.Argument(help="The step's name")], by: By = "the command line"
+) -> None:
+    """Leave out one step that is still ahead."""
+    _steer("skip", case, step, by)
+
+
+@cases_app.command()
+def end(case: CaseId, by: By = "the command line") -> None:
+    """End the run now and give back what it took away: banner, risk signal, restriction."""
+    _steer("end", case, by)
+
+
+@app.command(hidden=True)
+def revision(message: str) -> None:
+    """Write a migration from the difference between the tables and a migrated scratch database (for developers)."""
+
+    async def work() -> None:
+        scratch = Path(".holdfast/scratch.db")
+        scratch.unlink(missing_ok=True)
+        async with open_database(Settings(database_url=f"sqlite:///{scratch}")) as database:
+            await migrations.upgrade(database)
+            await migrations.write_revision(database, message)
+        scratch.unlink(missing_ok=True)
+
+    _run(work())

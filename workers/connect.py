@@ -1,0 +1,87 @@
+"""The one way to Temporal: converter, sandbox, task queue, search attributes, the same for workers, web and tests."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.carry_out import Effects
+from workers.settings import Settings
+from workflows import PLAYBOOKS
+from workflows.visible import SEARCH_ATTRIBUTES
+
+TASK_QUEUE: Final = "playbooks"
+GRACE: Final = timedelta(seconds=130)
+"""A deploy waits this long for running activities: longer than any of them may take, so no charge is cut."""
+
+
+def sandbox() -> SandboxedWorkflowRunner:
+    """The workflow sandbox, with our own pure modules passed through."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules("models", "activities")
+    )
+
+
+async def connect(settings: Settings, **more: Any) -> Client:
+    """A client that knows our converter. Retries for half a minute while the server comes up.
+
+    Raises:
+        RuntimeError: the server cannot be reached; the message says where we looked.
+    """
+    address = settings.temporal_address or "127.0.0.1:7233"
+    error: Exception | None = None
+    for _ in range(60):
+        try:
+            return await Client.connect(
+                address,
+                namespace=settings.temporal_namespace,
+                data_converter=pydantic_data_converter,
+                api_key=settings.temporal_api_key.get_secret_value() or None,
+                tls=settings.temporal_tls,
+                **more,
+            )
+        except RuntimeError as failed:
+            error = failed
+            await asyncio.sleep(0.5)
+    raise RuntimeError(f"no Temporal server answers at {address}: {error}")
+
+
+async def ensure_search_attributes(client: Client) -> None:
+    """Register our search attributes where the server lacks them. Harmless to repeat."""
+    listed = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    wanted = {
+        key.name: IndexedValueType.ValueType(key.indexed_value_type)
+        for key in SEARCH_ATTRIBUTES
+        if key.name not in listed.custom_attributes
+    }
+    if not wanted:
+        return
+    try:
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(search_attributes=wanted, namespace=client.namespace)
+        )
+    except RPCError as error:
+        if error.status != RPCStatusCode.ALREADY_EXISTS:
+            raise
+
+
+def playbook_worker(client: Client, effects: Effects, *, task_queue: str = TASK_QUEUE, **more: Any) -> Worker:
+    """A worker for every playbook there is."""
+    options: dict[str, Any] = {
+        "workflows": list(PLAYBOOKS),
+        "activities": [effects.carry_out],
+        "workflow_runner": sandbox(),
+        "graceful_shutdown_timeout": GRACE,
+        "disable_eager_activity_execution": True,
+        **more,
+    }
+    return Worker(client, task_queue=task_queue, **options)

@@ -1,0 +1,53 @@
+"""Bring a database to the newest schema, or back; the same on SQLite and PostgreSQL."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlmodel import SQLModel
+
+from models.database import Database
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+async def upgrade(database: Database, revision: str = "head") -> None:
+    """Run the migrations up to `revision`."""
+    async with database.engine.connect() as connection:
+        await connection.run_sync(lambda sync: command.upgrade(_config(sync), revision))
+        await connection.commit()
+
+
+async def downgrade(database: Database, revision: str) -> None:
+    """Run the migrations back to `revision`; "base" is before the first."""
+    async with database.engine.connect() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(_config(sync), revision))
+        await connection.commit()
+
+
+async def write_revision(database: Database, message: str) -> None:
+    """Write a migration from the difference between the tables and the database."""
+    async with database.engine.connect() as connection:
+        await connection.run_sync(lambda sync: command.revision(_config(sync), message, autogenerate=True))
+
+
+async def differences(database: Database) -> list[Any]:
+    """What the tables in code and the migrated database differ in; empty is right."""
+
+    def compare(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "render_as_batch": True})
+        return list(compare_metadata(context, SQLModel.metadata))
+
+    async with database.engine.connect() as connection:
+        return await connection.run_sync(compare)

@@ -1,0 +1,126 @@
+"""The three processes of a running Holdfast: web, relay, worker. Each runs until it is told to stop."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+import uvicorn
+
+from activities.assembly import Assembled, Outside, assemble
+from activities.billing import close_stripe_client, stripe_client
+from models.database import Database
+from models.policy import PolicyFile
+from web.app import WebSettings, create_app
+from web.webhooks import StripeEndpoint
+from workers.connect import connect, ensure_search_attributes, playbook_worker
+from workers.relay import Relay
+from workers.routing import Router
+from workers.settings import Settings
+from workers.sweep import sweep_for_ever
+
+
+def log_to_stderr() -> None:
+    """Structured logs on standard error: readable on a terminal, JSON elsewhere. Never a payload or an address."""
+    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+
+
+def told_to_stop() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    return stop
+
+
+@asynccontextmanager
+async def outside_world(settings: Settings, database: Database) -> AsyncIterator[Assembled]:
+    """The outside systems as the settings name them."""
+    stripe = stripe_client(settings.stripe_api_key.get_secret_value(), settings.stripe_api_base or None)
+    outside = Outside(
+        stripe=stripe,
+        sendgrid_key=settings.sendgrid_api_key.get_secret_value(),
+        sendgrid_base=settings.sendgrid_api_base,
+        product_url=settings.product_webhook_url,
+        product_secret=settings.product_webhook_secret.get_secret_value(),
+        public_url=settings.public_url,
+        link_secret=settings.link_secret.get_secret_value(),
+    )
+    try:
+        yield assemble(database, PolicyFile.read(settings.holdfast_policy), outside)
+    finally:
+        await close_stripe_client(stripe)
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, closed at the end."""
+    database = Database(settings.database_url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Take steps until told to stop; running activities are waited for, so that no charge is cut."""
+    client = await connect(settings)
+    await ensure_search_attributes(client)
+    async with (
+        open_database(settings) as database,
+        outside_world(settings, database) as world,
+        playbook_worker(client, world.effects),
+    ):
+        structlog.get_logger().info("worker.ready")
+        await stop.wait()
+
+
+async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
+    """Carry inbox rows to Temporal, and fetch events whose webhook got lost, until told to stop."""
+    client = await connect(settings)
+    await ensure_search_attributes(client)
+    async with open_database(settings) as database, outside_world(settings, database) as world:
+        router = Router(PolicyFile.read(settings.holdfast_policy))
+        relay = Relay(database, client, router, world.billing.customer_of_charge)
+        structlog.get_logger().info("relay.ready")
+        await asyncio.gather(
+            relay.run(stop),
+            sweep_for_ever(database, world.stripe, stop, livemode=settings.livemode, every_s=settings.holdfast_sweep_s),
+        )
+
+
+async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = "") -> None:
+    """Serve webhooks and pages until told to stop. Needs the database only, not Temporal."""
+    async with open_database(settings) as database:
+        endpoint = StripeEndpoint(settings.webhook_secrets, settings.livemode)
+        app = create_app(database, WebSettings(endpoint, settings.link_secret.get_secret_value(), temporal_ui))
+        # asyncio switches Nagle's delay off only on sockets that name their protocol.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.holdfast_host, settings.holdfast_port))
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, ws="none", timeout_keep_alive=30, timeout_graceful_shutdown=5
+        )
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        structlog.get_logger().info("web.ready", port=listener.getsockname()[1])
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        waiting.cancel()
+        await serving

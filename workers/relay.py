@@ -1,0 +1,201 @@
+"""The relay: carries inbox rows to Temporal, each until it ends as applied, ignored or dead, with the reason."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from sqlmodel import col, select
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from models.database import Database
+from models.tables import CaseRow, InboxEvent, wall
+from workers.connect import TASK_QUEUE
+from workers.routing import Router, StartRun, TellRun, name_of
+from workflows.visible import attributes_of, headline
+
+LEASE: Final = timedelta(seconds=30)
+BATCH: Final = 100
+AT_ONCE: Final = 16
+MOST_TRIES: Final = 12
+IDLE_S: Final = 0.1
+
+log = structlog.get_logger()
+
+
+class TemporalAway(Exception):
+    """Temporal cannot be reached; nobody's fault, and no try is counted."""
+
+
+class Relay:
+    """Any number of relays may run side by side: each takes rows under a lease.
+
+    `customer_of_charge` reads from the provider what a dispute event does not say.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        client: Client,
+        router: Router,
+        customer_of_charge: Callable[[str], Awaitable[str]],
+        *,
+        task_queue: str = TASK_QUEUE,
+    ) -> None:
+        self._db = database
+        self._client = client
+        self._router = router
+        self._customer_of_charge = customer_of_charge
+        self._task_queue = task_queue
+        self._away = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Carry rows until `stop` is set."""
+        while not stop.is_set():
+            try:
+                moved = await self.once()
+            except Exception as error:  # noqa: BLE001 - the database may be down; the relay outlives it
+                log.warning("relay.waits", error=type(error).__name__)
+                moved = 0
+            if not moved:
+                try:
+                    await asyncio.wait_for(stop.wait(), 1.0 if self._away else IDLE_S)
+                except TimeoutError:
+                    continue
+
+    async def once(self) -> int:
+        """Carry what is due now; the number of rows taken."""
+        events = await self._take()
+        lanes: dict[str, list[InboxEvent]] = defaultdict(list)
+        for event in events:
+            lanes[event.account_id].append(event)
+        limit = asyncio.Semaphore(AT_ONCE)
+
+        async def carry_lane(lane: list[InboxEvent]) -> None:
+            async with limit:
+                for event in lane:
+                    await self._carry(event)
+
+        await asyncio.gather(*(carry_lane(lane) for lane in lanes.values()))
+        return len(events)
+
+    async def _take(self) -> list[InboxEvent]:
+        async with self._db.writing() as session:
+            statement = (
+                select(InboxEvent)
+                .where(InboxEvent.state == "pending", InboxEvent.wall_next_try_at <= wall())
+                .order_by(col(InboxEvent.id))
+                .limit(BATCH)
+                .with_for_update(skip_locked=True)
+            )
+            events = list((await session.exec(statement)).all())
+            for event in events:
+                event.wall_next_try_at = wall() + LEASE
+                session.add(event)
+        return events
+
+    async def _carry(self, event: InboxEvent) -> None:
+        try:
+            reason = await self._deliver(event)
+        except TemporalAway as error:
+            if not self._away:
+                log.warning("relay.temporal_away", error=str(error))
+            self._away = True
+            await self._later(event, timedelta(seconds=1), str(error), counted=False)
+            return
+        except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
+            delay = timedelta(seconds=min(300, 2**event.tries))
+            await self._later(event, delay, f"{type(error).__name__}: {error}", counted=True)
+            return
+        self._away = False
+        await self._settle(event, "applied", reason)
+
+    async def _deliver(self, event: InboxEvent) -> str:
+        if event.account_id == "?":
+            event.account_id = await self._customer_of_charge(event.object_id)
+        # `event` stays outside the session: after a rollback it could not be read any more, and never be settled.
+        async with self._db.writing() as session:
+            row = await session.get(InboxEvent, event.id)
+            if row:
+                row.account_id = event.account_id
+                session.add(row)
+            route = await self._router.route(session, event)
+        for delivery in route.deliveries:
+            if isinstance(delivery, StartRun):
+                await self._start(delivery)
+            else:
+                await self._tell(delivery)
+        return route.reason
+
+    async def _start(self, delivery: StartRun) -> None:
+        case = delivery.case
+        try:
+            await self._client.start_workflow(
+                name_of(delivery.playbook),
+                case,
+                id=case.id,
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                search_attributes=attributes_of(case),
+                static_summary=headline(case),
+                static_details=f"Account `{case.account}`, subject `{case.subject}`, policy `{case.policy.version}`.",
+            )
+        except WorkflowAlreadyStartedError:
+            pass
+        except RPCError as error:
+            raise _away_or(error) from error
+        async with self._db.writing() as session:
+            row = await session.get(CaseRow, case.id)
+            if row:
+                row.started = True
+                session.add(row)
+
+    async def _tell(self, delivery: TellRun) -> None:
+        handle = self._client.get_workflow_handle(delivery.case_id)
+        try:
+            await handle.signal("hear", delivery.fact)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise _away_or(error) from error
+            async with self._db.reading() as session:
+                row = await session.get(CaseRow, delivery.case_id)
+            if row and not row.ended:
+                raise LookupError(
+                    f"{delivery.case_id} is open in the database, but Temporal has no such run"
+                ) from error
+
+    async def _later(self, event: InboxEvent, delay: timedelta, reason: str, *, counted: bool) -> None:
+        tries = event.tries + counted
+        if tries >= MOST_TRIES:
+            log.error("relay.dead", event_id=event.event_id, reason=reason)
+            await self._settle(event, "dead", reason)
+            return
+        async with self._db.writing() as session:
+            row = await session.get(InboxEvent, event.id)
+            if row:
+                row.tries, row.reason, row.wall_next_try_at = tries, reason[:500], wall() + delay
+                session.add(row)
+
+    async def _settle(self, event: InboxEvent, state: str, reason: str) -> None:
+        async with self._db.writing() as session:
+            row = await session.get(InboxEvent, event.id)
+            if row:
+                row.state, row.reason, row.wall_settled_at = state, reason[:500], wall()
+                row.account_id = event.account_id
+                session.add(row)
+
+
+def _away_or(error: RPCError) -> Exception:
+    away = (
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.CANCELLED,
+    )
+    return TemporalAway(f"Temporal: {error.status.name}") if error.status in away else error

@@ -1,0 +1,157 @@
+"""Which playbooks a fact starts, which open runs hear it: derived from what the playbooks declare."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from models import ledger
+from models.cases import Case
+from models.facts import SUBJECT_JOINED, Fact
+from models.policy import PolicyFile
+from models.tables import Account, CaseRow, CaseSubject, InboxEvent
+from workflows import PLAYBOOKS
+from workflows.playbook import Playbook
+from workflows.steps import Start, reactions_of
+
+
+@dataclass(frozen=True)
+class StartRun:
+    """Start this case's run; harmless if it runs already."""
+
+    playbook: type[Playbook]
+    case: Case
+
+
+@dataclass(frozen=True)
+class TellRun:
+    """Tell an open run a fact."""
+
+    case_id: str
+    fact: Fact
+
+
+Delivery = StartRun | TellRun
+
+
+@dataclass(frozen=True)
+class Route:
+    """What follows from one event: deliveries to Temporal, and the reason in words."""
+
+    deliveries: tuple[Delivery, ...]
+    reason: str
+
+
+def name_of(playbook: type[Playbook]) -> str:
+    """The playbook's name, as its `@workflow.defn` gives it."""
+    name: str = playbook.__temporal_workflow_definition.name  # type: ignore[attr-defined]
+    return name
+
+
+def hears(playbook: type[Playbook]) -> set[str]:
+    """Every fact an open run of this playbook wants to be told."""
+    return {*playbook.ends_on, *reactions_of(playbook)}
+
+
+class Router:
+    """Routes events; `playbooks` are all of them unless a test says otherwise."""
+
+    def __init__(self, policy: PolicyFile, playbooks: Sequence[type[Playbook]] = PLAYBOOKS) -> None:
+        self._policy = policy
+        self._playbooks = {name_of(each): each for each in playbooks}
+
+    async def route(self, session: AsyncSession, event: InboxEvent) -> Route:
+        """Open or join cases in this transaction, and say what Temporal has to be told afterwards."""
+        fact = Fact(
+            kind=event.kind,
+            at=event.occurred_at,
+            account=event.account_id,
+            subject=event.subject,
+            object_id=event.object_id,
+        )
+        deliveries: list[Delivery] = []
+        reasons: list[str] = []
+        for name, playbook in self._playbooks.items():
+            for start in playbook.starts_on:
+                if start.fact == fact.kind:
+                    delivery, reason = await self._start(session, name, start, fact, event)
+                    reasons.append(reason)
+                    deliveries.extend([delivery] if delivery else [])
+        for case in await self._open_cases(session, fact.account):
+            if fact.kind in hears(self._playbooks[case.playbook]):
+                deliveries.append(TellRun(case.id, fact))
+                reasons.append(f"told {case.id}")
+        return Route(tuple(deliveries), "; ".join(reasons) or f"no open run hears {fact.kind}")
+
+    async def _start(
+        self, session: AsyncSession, name: str, start: Start, fact: Fact, event: InboxEvent
+    ) -> tuple[Delivery | None, str]:
+        case_id = f"{name}/{fact.subject or fact.account}"
+        known = await session.get(CaseRow, case_id)
+        if known and known.ended:
+            return None, f"{case_id} has ended: {known.outcome}"
+        if known:
+            again = StartRun(self._playbooks[name], await self._case(session, known, event))
+            return (None if known.started else again), f"{case_id} is open already"
+        joined = await self._join(session, name, start, fact, event)
+        if joined:
+            return joined
+        row = CaseRow(
+            id=case_id,
+            playbook=name,
+            account_id=fact.account,
+            subject=fact.subject,
+            at_stake=event.at_stake,
+            currency=event.currency,
+            opened_at=event.occurred_at,
+        )
+        case = await self._case(session, row, event)
+        refused = self._playbooks[name].refuses(case)
+        if refused:
+            return None, f"{name} not started: {refused}"
+        row.policy_version = case.policy.version
+        session.add(row)
+        await session.flush()
+        session.add(CaseSubject(case_id=case_id, subject=fact.subject, at_stake=event.at_stake, joined_at=fact.at))
+        return StartRun(self._playbooks[name], case), f"started {case_id}"
+
+    async def _join(
+        self, session: AsyncSession, name: str, start: Start, fact: Fact, event: InboxEvent
+    ) -> tuple[Delivery | None, str] | None:
+        """Let another subject of the account join its open case (P1.20); a second is never opened (P0.5)."""
+        statement = select(CaseRow).where(
+            CaseRow.playbook == name, CaseRow.account_id == fact.account, col(CaseRow.ended).is_(False)
+        )
+        case = (await session.exec(statement.with_for_update())).one_or_none()
+        if case is None:
+            return None
+        if not start.joins:
+            return None, f"{name} not started: {case.id} is open for this account"
+        subject = CaseSubject(case_id=case.id, subject=fact.subject, at_stake=event.at_stake, joined_at=fact.at)
+        await ledger.insert_once(session, subject)
+        joined = fact.model_copy(update={"kind": SUBJECT_JOINED})
+        return TellRun(case.id, joined), f"{fact.subject} joined {case.id}"
+
+    async def _open_cases(self, session: AsyncSession, account: str) -> list[CaseRow]:
+        statement = select(CaseRow).where(
+            CaseRow.account_id == account,
+            col(CaseRow.ended).is_(False),
+            col(CaseRow.playbook).in_(list(self._playbooks)),
+        )
+        return list((await session.exec(statement)).all())
+
+    async def _case(self, session: AsyncSession, row: CaseRow, event: InboxEvent) -> Case:
+        account = await session.get(Account, row.account_id)
+        segment = account.segment if account else ""
+        return Case(
+            id=row.id,
+            playbook=row.playbook,
+            account=row.account_id,
+            subject=row.subject,
+            at_stake=event.at_stake,
+            currency=event.currency or "usd",
+            owner=account.owner if account else "",
+            segment=segment,
+            policy=self._policy.for_segment(segment),
+        )

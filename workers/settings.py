@@ -1,0 +1,86 @@
+"""Settings from the environment or .env; each problem is one sentence that says what to do."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.database import DEFAULT_URL, BadDatabaseUrl, async_url
+
+STRIPE_KEY: Final = re.compile(r"(sk|rk)_(test|live)_\w{4,}")
+WEBHOOK_SECRET: Final = re.compile(r"whsec_[\w+/=-]{4,}")
+SENDGRID_KEY: Final = re.compile(r"SG\.[\w.-]{4,}")
+
+
+class Settings(BaseSettings):
+    """What a running Holdfast needs to know. Secrets are never printed."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+
+    database_url: str = DEFAULT_URL
+    stripe_api_key: SecretStr = SecretStr("")
+    stripe_api_base: str = ""
+    stripe_webhook_secrets: str = Field("", description="comma separated; several while a secret is rotated")
+    sendgrid_api_key: SecretStr = SecretStr("")
+    sendgrid_api_base: str = ""
+    product_webhook_url: str = ""
+    product_webhook_secret: SecretStr = SecretStr("")
+    public_url: str = "http://127.0.0.1:8080"
+    link_secret: SecretStr = SecretStr("")
+    holdfast_policy: Path | None = None
+
+    @field_validator("holdfast_policy", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+    holdfast_host: str = "127.0.0.1"
+    holdfast_port: int = 8080
+    temporal_address: str = ""
+    temporal_namespace: str = "default"
+    temporal_api_key: SecretStr = SecretStr("")
+    temporal_tls: bool = False
+    holdfast_sweep_s: float = Field(3600, gt=0, description="seconds between looks for webhooks that got lost")
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The signing secrets in use, newest first."""
+        return tuple(each.strip() for each in self.stripe_webhook_secrets.split(",") if each.strip())
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the Stripe key moves real money; events of the other mode are refused."""
+        return "_live_" in self.stripe_api_key.get_secret_value()
+
+    def problems(self) -> list[str]:
+        """What is missing or malformed for a start with real keys, each with what to do about it."""
+        found = []
+        key = self.stripe_api_key.get_secret_value()
+        if not key:
+            found.append("STRIPE_API_KEY is not set: put your Stripe secret or restricted key into .env")
+        elif not STRIPE_KEY.fullmatch(key):
+            found.append("STRIPE_API_KEY is malformed: it starts with sk_test_, sk_live_, rk_test_ or rk_live_")
+        if not self.webhook_secrets:
+            found.append("STRIPE_WEBHOOK_SECRETS is not set: copy the endpoint's signing secret (whsec_...) into .env")
+        for secret in self.webhook_secrets:
+            if not WEBHOOK_SECRET.fullmatch(secret):
+                found.append("STRIPE_WEBHOOK_SECRETS is malformed: each secret starts with whsec_, commas between them")
+                break
+        mail_key = self.sendgrid_api_key.get_secret_value()
+        if mail_key and not SENDGRID_KEY.fullmatch(mail_key):
+            found.append(
+                "SENDGRID_API_KEY is malformed: it starts with SG. (leave it empty to keep mails in the outbox)"
+            )
+        if len(self.link_secret.get_secret_value()) < 16:
+            found.append("LINK_SECRET must be 16 characters or more: make one with `openssl rand -hex 32`")
+        if not self.public_url.startswith(("http://", "https://")):
+            found.append("PUBLIC_URL must start with https://: customers follow links to it")
+        if self.product_webhook_url and not self.product_webhook_secret.get_secret_value():
+            found.append("PRODUCT_WEBHOOK_SECRET is not set, but PRODUCT_WEBHOOK_URL is: the webhook must be signed")
+        try:
+            async_url(self.database_url)
+        except BadDatabaseUrl as error:
+            found.append(str(error))
+        return found

@@ -1,0 +1,6 @@
+"""The playbooks. Adding one is one line here; routing, workers, pages and the catalogue read this list."""
+
+from workflows.payment_failure import PaymentFailure
+from workflows.playbook import Playbook
+
+PLAYBOOKS: tuple[type[Playbook], ...] = (PaymentFailure,)

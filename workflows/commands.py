@@ -1,0 +1,117 @@
+"""What a CSM lead can say to a run, from the Temporal UI or the command line: done, or refused with its reason."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from temporalio import workflow
+
+from models.cases import Note
+from workflows.steps import Step
+
+LEAD: Final = "a CSM lead"
+LONGEST_SNOOZE_DAYS: Final = 90
+
+
+class Commands:
+    """Updates `pause`, `resume`, `snooze`, `skip`, `end` and the query `state`. Pause stops the clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps: tuple[Step, ...] = ()
+        self._done: list[str] = []
+        self._skipped: list[str] = []
+        self._shift = timedelta()
+        self._paused_at: datetime | None = None
+        self._ended_by = ""
+        self._finished = ""
+        self._notes: list[Note] = []
+        self._spoken = 0
+        self._current: Step | None = None
+        self._next_at: datetime | None = None
+
+    @workflow.update(name="pause")
+    def pause(self, by: str = LEAD) -> str:
+        """Stop the clock. What is left moves by as long as the pause lasts."""
+        self._paused_at = workflow.now()
+        return self._noted(by, "Paused.")
+
+    @pause.validator
+    def _pause_fits(self, by: str = LEAD) -> None:
+        self._still_runs()
+        if self._paused_at:
+            raise ValueError("this run is paused already; resume it, or end it")
+
+    @workflow.update(name="resume")
+    def resume(self, by: str = LEAD) -> str:
+        """Let the clock run again."""
+        paused = workflow.now() - self._paused_at if self._paused_at else timedelta()
+        self._shift += paused
+        self._paused_at = None
+        return self._noted(by, f"Resumed after {paused.days} days; what is left moved by as much.")
+
+    @resume.validator
+    def _resume_fits(self, by: str = LEAD) -> None:
+        self._still_runs()
+        if not self._paused_at:
+            raise ValueError("this run is not paused")
+
+    @workflow.update(name="snooze")
+    def snooze(self, days: int, by: str = LEAD) -> str:
+        """Move everything that is left by some days."""
+        self._shift += timedelta(days=days)
+        return self._noted(by, f"Snoozed by {days} days.")
+
+    @snooze.validator
+    def _snooze_fits(self, days: int, by: str = LEAD) -> None:
+        self._still_runs()
+        if not 0 < days <= LONGEST_SNOOZE_DAYS:
+            raise ValueError(f"snooze by 1 to {LONGEST_SNOOZE_DAYS} days, not {days}")
+
+    @workflow.update(name="skip")
+    def skip(self, step: str, by: str = LEAD) -> str:
+        """Leave out one step that is still ahead, by its name."""
+        self._skipped.append(step)
+        return self._noted(by, f"Skipped {step}.")
+
+    @skip.validator
+    def _skip_fits(self, step: str, by: str = LEAD) -> None:
+        self._still_runs()
+        ahead = [each.name for each in self._ahead()]
+        if step not in ahead:
+            raise ValueError(f"{step!r} is not ahead of this run; these are: {', '.join(ahead) or 'none'}")
+
+    @workflow.update(name="end")
+    def end(self, by: str = LEAD) -> str:
+        """End the run now. What it took away is given back: banner, risk signal, restriction."""
+        self._ended_by = by or LEAD
+        return self._noted(by, "Ended by hand.")
+
+    @end.validator
+    def _end_fits(self, by: str = LEAD) -> None:
+        self._still_runs()
+
+    @workflow.query(name="state")
+    def state(self) -> dict[str, object]:
+        """The plan with done, skipped and next (P0.12)."""
+        return {
+            "done": list(self._done),
+            "skipped": list(self._skipped),
+            "ahead": [step.name for step in self._ahead()],
+            "next": self._current.name if self._current and not self._finished else "",
+            "next_at": self._next_at.isoformat() if self._next_at and not self._finished else "",
+            "paused": self._paused_at is not None,
+            "outcome": self._finished,
+        }
+
+    def _ahead(self) -> list[Step]:
+        gone = {*self._done, *self._skipped}
+        return [step for step in self._steps if step.name not in gone]
+
+    def _still_runs(self) -> None:
+        if self._finished or self._ended_by:
+            raise ValueError("this run has ended")
+
+    def _noted(self, by: str, text: str) -> str:
+        self._notes.append(Note(at=workflow.now(), by=by or LEAD, text=text))
+        self._spoken += 1
+        return text

@@ -1,0 +1,70 @@
+"""What a CSM lead sees of a run in the Temporal Web UI (P0.12)."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+
+from models.cases import Case
+from workflows.steps import Step
+
+ACCOUNT: Final = SearchAttributeKey.for_keyword("AccountId")
+PLAYBOOK: Final = SearchAttributeKey.for_keyword("Playbook")
+STAGE: Final = SearchAttributeKey.for_keyword("Stage")
+SEGMENT: Final = SearchAttributeKey.for_keyword("Segment")
+OWNER: Final = SearchAttributeKey.for_keyword("CsmOwner")
+CURRENCY: Final = SearchAttributeKey.for_keyword("Currency")
+AT_STAKE: Final = SearchAttributeKey.for_float("AmountAtStake")
+
+SEARCH_ATTRIBUTES: Final[tuple[SearchAttributeKey[Any], ...]] = (
+    ACCOUNT,
+    PLAYBOOK,
+    STAGE,
+    SEGMENT,
+    OWNER,
+    CURRENCY,
+    AT_STAKE,
+)
+
+
+def attributes_of(case: Case) -> TypedSearchAttributes:
+    """The search attributes a run starts with. Opaque ids, handles and amounts: they are never encrypted."""
+    pairs: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(ACCOUNT, case.account),
+        SearchAttributePair(PLAYBOOK, case.playbook),
+        SearchAttributePair(STAGE, "Started"),
+        SearchAttributePair(SEGMENT, case.segment or "unknown"),
+        SearchAttributePair(OWNER, case.owner or "unassigned"),
+        SearchAttributePair(CURRENCY, case.currency.upper()),
+        SearchAttributePair(AT_STAKE, float(Decimal(case.at_stake) / 100)),
+    ]
+    return TypedSearchAttributes(pairs)
+
+
+def headline(case: Case) -> str:
+    """One line for the list of runs."""
+    return f"{case.account}: {Decimal(case.at_stake) / 100:,.2f} {case.currency.upper()} at stake"
+
+
+def checklist(
+    steps: tuple[Step, ...],
+    done: list[str],
+    skipped: list[str],
+    upcoming: Step | None,
+    due: datetime | None,
+    state: str,
+) -> str:
+    """The plan as a Markdown checklist: done, skipped, next and when."""
+    lines = [f"**{state}**", ""] if state else []
+    for step in steps:
+        if step.name in done:
+            lines.append(f"- [x] {step.title}")
+        elif step.name in skipped:
+            lines.append(f"- [x] ~~{step.title}~~ (skipped)")
+        elif upcoming and step.name == upcoming.name:
+            when = f" · **next, {due:%a %d %b %Y %H:%M} UTC**" if due else " · **now**"
+            lines.append(f"- [ ] {step.title}{when} · `{step.name}`")
+        else:
+            lines.append(f"- [ ] {step.title} · `{step.name}`")
+    return "\n".join(lines)
