@@ -13,6 +13,7 @@ from models.policy import Policy
 ZERO_DECIMAL: Final = frozenset(
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
 )
+THREE_DECIMAL: Final = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
 SYMBOLS: Final = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 
 
@@ -53,7 +54,8 @@ def merge_fields(
 def money(minor: int, currency: str) -> str:
     """An amount for people: $29.00, 2,900 JPY-like without decimals, CHF 10.00."""
     currency = currency.lower()
-    amount = f"{minor:,}" if currency in ZERO_DECIMAL else f"{Decimal(minor) / 100:,.2f}"
+    places = 0 if currency in ZERO_DECIMAL else 3 if currency in THREE_DECIMAL else 2
+    amount = f"{Decimal(minor).scaleb(-places):,.{places}f}"
     symbol = SYMBOLS.get(currency)
     return f"{symbol}{amount}" if symbol else f"{currency.upper()} {amount}"
 

@@ -14,6 +14,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 DEFAULT_URL = "sqlite:///.holdfast/holdfast.db"
 
 
+BUSY_S = 10
+"""How long SQLite waits for another writer before it gives up."""
+
+
 class BadDatabaseUrl(ValueError):
     """DATABASE_URL cannot be used; the message says what to write instead."""
 
@@ -51,7 +55,7 @@ class Database:
             path = make_url(target).database
             if path and path != ":memory:":
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-            options["connect_args"] = {"timeout": 30}
+            options["connect_args"] = {"timeout": BUSY_S}
         else:
             options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_pre_ping": True}
         self.engine: AsyncEngine = create_async_engine(target, **options)

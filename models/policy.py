@@ -100,6 +100,9 @@ class PolicyFile:
         self._version = hashlib.sha256(text.encode()).hexdigest()[:12] if data or self._segments else "default"
         self._base = data
         self.default = self._validated(data, "")
+        for name, over in self._segments.items():
+            if not isinstance(over, dict):
+                raise PolicyError(f"policy: segment.{name} must be a table, not {over!r}")
         self._by_segment = {
             name: self._validated(_merged(data, over), f"segment.{name}.") for name, over in self._segments.items()
         }
@@ -126,6 +129,8 @@ class PolicyFile:
             return cls(tomllib.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise PolicyError(f"policy: there is no file {path}") from None
+        except OSError as error:
+            raise PolicyError(f"policy: {path} cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise PolicyError(f"policy: {path} is not valid TOML: {error}") from None
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Dialect, Index, LargeBinary, MetaData, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, LargeBinary, MetaData, UniqueConstraint, text
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -59,7 +59,7 @@ class InboxEvent(SQLModel, table=True):
     account_id: str = ""
     subject: str = ""
     object_id: str = ""
-    at_stake: int = 0
+    at_stake: int = Field(default=0, sa_type=BigInteger)
     currency: str = ""
     occurred_at: datetime = Field(sa_type=UtcDateTime)
     api_version: str = ""
@@ -86,7 +86,7 @@ class Account(SQLModel, table=True):
     owner: str = ""
     segment: str = ""
     strategic: bool = False
-    mrr: int = 0
+    mrr: int = Field(default=0, sa_type=BigInteger)
     wall_updated_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime)
 
 
@@ -117,7 +117,7 @@ class CaseRow(SQLModel, table=True):
     last_title: str = ""
     next_title: str = ""
     next_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    at_stake: int = 0
+    at_stake: int = Field(default=0, sa_type=BigInteger)
     currency: str = ""
     readings: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     policy_version: str = "default"
@@ -134,7 +134,7 @@ class CaseSubject(SQLModel, table=True):
 
     case_id: str = Field(primary_key=True, foreign_key="cases.id")
     subject: str = Field(primary_key=True, index=True)
-    at_stake: int = 0
+    at_stake: int = Field(default=0, sa_type=BigInteger)
     hosted_url: str = ""
     fate: str = ""
     joined_at: datetime = Field(sa_type=UtcDateTime)
@@ -175,7 +175,7 @@ class Attempt(SQLModel, table=True):
     payment_method: str = ""
     card: str = ""
     network: str = ""
-    amount: int
+    amount: int = Field(sa_type=BigInteger)
     currency: str
     at: datetime = Field(sa_type=UtcDateTime)
     succeeded: bool

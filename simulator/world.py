@@ -91,6 +91,7 @@ class World:
     def __init__(self, seed: int = 1) -> None:
         self.base_url = ""
         self.on_event: Callable[[Json], None] = lambda event: None
+        self._numbers = 0  # goes on after a reset: whoever remembers an old id must not meet it again
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
@@ -109,7 +110,6 @@ class World:
         self.received: dict[str, int] = {}
         self.paid_out_of_band: set[str] = set()
         self.settings = Settings()
-        self._numbers = 0
 
     def now(self) -> int:
         """Simulated unix time in seconds."""

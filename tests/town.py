@@ -18,9 +18,11 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
+from temporalio.worker import Worker
 
 from activities.assembly import Outside, assemble
 from activities.billing import close_stripe_client, stripe_client
+from activities.carry_out import Effects
 from models.cases import Ending
 from models.database import Database
 from models.policy import PolicyFile
@@ -65,7 +67,9 @@ class Town:
     relay: Relay
     task_queue: str
     policy: PolicyFile
+    effects: Effects
     url: str = ""
+    worker: Worker = field(init=False)
     people: Counter[str] = field(default_factory=Counter)
 
     # What happens.
@@ -97,6 +101,7 @@ class Town:
     async def payment_fails(self, *outcomes: str, **details: Any) -> Customer:
         """A customer whose next invoice is refused with the first of `outcomes`; the run is started."""
         person = await self.customer(*outcomes, **details)
+        await self.arrive()
         person.invoice = (await self.simulator.cycle(person.subscription))["id"]
         await self.arrive()
         return person
@@ -109,6 +114,10 @@ class Town:
 
     async def pass_time(self, case: str, amount: timedelta) -> bool:
         """Let a run's own clock advance, the simulator's with it. False: the run ended on the way."""
+        # A clock moves only while nothing is under way, so this waits for the step in hand.
+        await self.skipper.fast_forward(self.run(case), timedelta(seconds=1))
+        if not amount:
+            return True
         await self.simulator.advance(amount.total_seconds())
         still_runs = await self.skipper.fast_forward(self.run(case), amount)
         await self.arrive()
@@ -122,6 +131,26 @@ class Town:
         ending: Ending = await handle.result()
         await self.arrive()
         return ending
+
+    @asynccontextmanager
+    async def no_worker(self) -> AsyncIterator[None]:
+        """An outage: no worker until the block ends, then another one."""
+        await self.worker.shutdown()
+        try:
+            yield
+        finally:
+            self.worker = self.new_worker()
+            await self.worker.__aenter__()
+
+    def new_worker(self) -> Worker:
+        """A worker that is not started yet."""
+        return playbook_worker(
+            self.client,
+            self.effects,
+            task_queue=self.task_queue,
+            workflow_failure_exception_types=[Exception],
+            graceful_shutdown_timeout=timedelta(seconds=2),
+        )
 
     def run(self, case: str) -> WorkflowHandle[Any, Any]:
         """The run of a case."""
@@ -232,14 +261,13 @@ async def town(
             await asyncio.sleep(0.002)
         url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         await simulator.webhook_endpoint(f"{url}/webhooks/stripe", WEBHOOK_SECRET)
-        async with playbook_worker(
-            client,
-            assembled.effects,
-            task_queue=task_queue,
-            workflow_failure_exception_types=[Exception],
-            graceful_shutdown_timeout=timedelta(seconds=2),
-        ):
-            yield Town(client, database, simulator, api, skipper, relay, task_queue, rules, url)
+        here = Town(client, database, simulator, api, skipper, relay, task_queue, rules, assembled.effects, url)
+        here.worker = here.new_worker()
+        await here.worker.__aenter__()
+        try:
+            yield here
+        finally:
+            await here.worker.shutdown()
     finally:
         server.should_exit = True
         await serving

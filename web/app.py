@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database import Database
@@ -40,7 +39,7 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
         """200 while the database answers: then webhooks are taken."""
         try:
             async with database.reading() as session:
-                await session.execute(text("SELECT 1"))
+                await session.connection()
         except (SQLAlchemyError, OSError):
             return JSONResponse({"ok": False, "error": "the database does not answer"}, 503)
         return JSONResponse({"ok": True})

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 import uvicorn
+from temporalio.service import RetryConfig
 
 from activities.assembly import Assembled, Outside, assemble
 from activities.billing import close_stripe_client, stripe_client
@@ -92,7 +93,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
 
 async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
     """Carry inbox rows to Temporal, and fetch events whose webhook got lost, until told to stop."""
-    client = await connect(settings)
+    # The relay has its own way of waiting for Temporal; long retries inside one call would only outlast its lease.
+    client = await connect(settings, retry_config=RetryConfig(max_elapsed_time_millis=2000, max_retries=3))
     await ensure_search_attributes(client)
     async with open_database(settings) as database, outside_world(settings, database) as world:
         router = Router(PolicyFile.read(settings.holdfast_policy))

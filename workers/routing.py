@@ -10,7 +10,7 @@ from models import ledger
 from models.cases import Case
 from models.facts import SUBJECT_JOINED, Fact
 from models.policy import PolicyFile
-from models.tables import Account, CaseRow, CaseSubject, InboxEvent
+from models.tables import Access, Account, CaseRow, CaseSubject, InboxEvent
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
 from workflows.steps import Start, reactions_of
@@ -76,10 +76,16 @@ class Router:
             for start in playbook.starts_on:
                 if start.fact == fact.kind:
                     delivery, reason = await self._start(session, name, start, fact, event)
-                    reasons.append(reason)
+                    reasons.extend([reason] if reason else [])
                     deliveries.extend([delivery] if delivery else [])
         for case in await self._open_cases(session, fact.account):
-            if fact.kind in hears(self._playbooks[case.playbook]):
+            if fact.kind not in hears(self._playbooks[case.playbook]):
+                continue
+            ends = fact.kind in self._playbooks[case.playbook].ends_on
+            if fact.at < case.opened_at and not ends:
+                # A card stored before the charge failed is the card that failed (T1.20).
+                reasons.append(f"older than {case.id}")
+            else:
                 deliveries.append(TellRun(case.id, fact))
                 reasons.append(f"told {case.id}")
         return Route(tuple(deliveries), "; ".join(reasons) or f"no open run hears {fact.kind}")
@@ -94,6 +100,8 @@ class Router:
         if known:
             again = StartRun(self._playbooks[name], await self._case(session, known, event))
             return (None if known.started else again), f"{case_id} is open already"
+        if start.only_if_limited and not await self._limited_and_alone(session, fact.account):
+            return None, ""
         joined = await self._join(session, name, start, fact, event)
         if joined:
             return joined
@@ -114,7 +122,25 @@ class Router:
         session.add(row)
         await session.flush()
         session.add(CaseSubject(case_id=case_id, subject=fact.subject, at_stake=event.at_stake, joined_at=fact.at))
+        if start.only_if_limited:
+            await self._take_over_what_is_left(session, row, fact)
         return StartRun(self._playbooks[name], case), f"started {case_id}"
+
+    async def _limited_and_alone(self, session: AsyncSession, account: str) -> bool:
+        access = await session.get(Access, account)
+        limited = access is not None and access.level != "full"
+        return limited and not await self._open_cases(session, account)
+
+    async def _take_over_what_is_left(self, session: AsyncSession, case: CaseRow, fact: Fact) -> None:
+        """Make what ended cases of the account left unpaid subjects of this one."""
+        statement = (
+            select(CaseSubject.subject)
+            .join(CaseRow, col(CaseRow.id) == col(CaseSubject.case_id))
+            .where(CaseRow.account_id == case.account_id, CaseSubject.fate == "", CaseRow.id != case.id)
+            .distinct()
+        )
+        for subject in (await session.exec(statement)).all():
+            await ledger.insert_once(session, CaseSubject(case_id=case.id, subject=subject, joined_at=fact.at))
 
     async def _join(
         self, session: AsyncSession, name: str, start: Start, fact: Fact, event: InboxEvent
@@ -129,6 +155,9 @@ class Router:
         if not start.joins:
             return None, f"{name} not started: {case.id} is open for this account"
         subject = CaseSubject(case_id=case.id, subject=fact.subject, at_stake=event.at_stake, joined_at=fact.at)
+        known = await session.get(CaseSubject, (case.id, fact.subject))
+        if known and known.joined_at != fact.at:
+            return None, f"{fact.subject} is part of {case.id} already"
         await ledger.insert_once(session, subject)
         joined = fact.model_copy(update={"kind": SUBJECT_JOINED})
         return TellRun(case.id, joined), f"{fact.subject} joined {case.id}"

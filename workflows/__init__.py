@@ -2,5 +2,6 @@
 
 from workflows.payment_failure import PaymentFailure
 from workflows.playbook import Playbook
+from workflows.reinstatement import Reinstatement
 
-PLAYBOOKS: tuple[type[Playbook], ...] = (PaymentFailure,)
+PLAYBOOKS: tuple[type[Playbook], ...] = (PaymentFailure, Reinstatement)

@@ -141,7 +141,6 @@ class PaymentFailure(Playbook):
 
     def part(self, reason: str) -> str:
         """What is owed at the end: access, banner and risk signal back, a word of thanks for money (P1.13, P1.14)."""
-        restricted = "restrict" in self._done
         self.restore_access()
         self.take_down_banner()
         self.clear_risk(RISK)
@@ -149,10 +148,10 @@ class PaymentFailure(Playbook):
             self.task("The customer disputes a payment: dunning has stopped")
         if reason in OUTCOMES:
             return OUTCOMES[reason]
-        if "tell_them" not in self._done:
+        if not self.took(self.tell_them):
             return "already_paid"
         self.mail("dunning.recovered")
-        if restricted:
+        if self.took(self.restrict):
             return "recovered_after_restriction"
         return RECOVERED[reason]
 

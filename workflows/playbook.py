@@ -7,7 +7,7 @@ the reason gone. One activity a step keeps a month-long case within 20 billable 
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -16,12 +16,9 @@ from models import facts
 from models.cases import Batch, Case, Effect, Ending, Outcome, Parting
 from models.facts import Fact
 from workflows.commands import Commands
-from workflows.steps import Start, Step, ordered, reactions_of, title_of
+from workflows.steps import Start, Step, Taken, after_a_quiet_time, ordered, reactions_of, title_of
 from workflows.verbs import Verbs
 from workflows.visible import STAGE, checklist
-
-QUIET: Final = timedelta(hours=20)
-"""After an outage overdue steps keep this distance, so that they do not all fire at once."""
 
 
 class Over(Exception):
@@ -55,9 +52,9 @@ class Playbook(Commands, Verbs):
         self._heard: list[Fact] = []
         self._news: list[Fact] = []
         self._reactions = 0
-        self._last_due: datetime | None = None
-        self._last_step_at: datetime | None = None
+        self._last: Taken | None = None
         self._batches = 0
+        self._taking = ""
         self._stage = ""
 
     # Facts come as signals (the worker may be down); commands are updates, see `Commands`.
@@ -100,6 +97,10 @@ class Playbook(Commands, Verbs):
         """Queue what is owed when the run ends for `reason`, and name the outcome. Playbooks override this."""
         return reason
 
+    def took(self, step: Callable[[], None]) -> bool:
+        """Whether a step was taken to its end; the one being taken does not count yet."""
+        return step.__name__ in self._done and step.__name__ != self._taking
+
     # Machinery.
 
     async def _come_due(self, step: Step) -> None:
@@ -130,16 +131,13 @@ class Playbook(Commands, Verbs):
 
     def _due(self, step: Step) -> datetime | None:
         """When the step is due; None for the very first, which is due at once."""
-        if self._last_step_at is None and not step.after and not self._shift:
+        if self._last is None and not step.after and not self._shift:
             return None
-        due = self._day0 + step.after + self._shift
+        return after_a_quiet_time(self._planned(step), self._last)
+
+    def _planned(self, step: Step) -> datetime:
         moved = step.moved_to() if step.moved_to else None
-        if moved:
-            due = moved + self._shift
-        if self._last_step_at and self._last_due:
-            planned_gap = max(due - self._last_due, timedelta())
-            due = max(due, self._last_step_at + min(planned_gap, QUIET))
-        return due
+        return (moved or self._day0 + step.after) + self._shift
 
     async def _attend(self) -> None:
         """Act on what was said: endings are verified, facts answered, commands put on record."""
@@ -162,15 +160,17 @@ class Playbook(Commands, Verbs):
                 await self._carry_out(title_of(react), title_of(react))
 
     async def _take(self, step: Step, closing: Parting | None) -> None:
-        due, now = self._due(step), workflow.now()
         self._begin(step.name)
+        planned = self._planned(step)
         step.do()
         if step.stage:
             self._stage = step.stage
             workflow.upsert_search_attributes([STAGE.value_set(step.stage)])
         self._done.append(step.name)
-        self._last_due, self._last_step_at = due or now, now
+        self._last = Taken(planned=planned, at=workflow.now())
+        self._taking = step.name
         await self._carry_out(step.title, step.title, closing=closing)
+        self._taking = ""
 
     async def _carry_out(self, title: str, shown: str, *, closing: Parting | None = None) -> Outcome:
         """Have the queued effects carried out. Raises `Over` when that ended the run."""

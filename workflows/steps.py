@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 Reaction = TypeVar("Reaction", bound=Callable[..., None])
 _ANSWERS: Final = "answers_fact"
+QUIET: Final = timedelta(hours=20)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,26 @@ def reactions_of(playbook: type) -> dict[str, str]:
     return {getattr(method, _ANSWERS): name for name, method in methods if hasattr(method, _ANSWERS)}
 
 
+@dataclass(frozen=True)
+class Taken:
+    """The step taken last: the moment the plan had for it, and the moment it really was taken."""
+
+    planned: datetime
+    at: datetime
+
+
+def after_a_quiet_time(planned: datetime, last: Taken | None) -> datetime:
+    """When a step planned for `planned` may be taken.
+
+    After an outage overdue steps keep a distance (`QUIET`, or less where the plan itself has less), so that they do
+    not all fire at once; as soon as the plan is ahead again, it holds.
+    """
+    if last is None:
+        return planned
+    gap = max(planned - last.planned, timedelta())
+    return max(planned, last.at + min(gap, QUIET))
+
+
 def title_of(do: Callable[..., None]) -> str:
     """The first line of a step's docstring; it names the step wherever people see it."""
     return (do.__doc__ or do.__name__).strip().splitlines()[0]
@@ -81,7 +102,10 @@ class Start:
     """A fact that starts a run, one for each subject it names.
 
     `joins`: while a case of the account is open, another subject joins it instead of starting a run (P1.20).
+    `only_if_limited`: only for an account that is restricted or suspended and has no open case that would see to it;
+    what its ended cases left unpaid becomes part of the new one.
     """
 
     fact: str
     joins: bool = False
+    only_if_limited: bool = False

@@ -50,7 +50,7 @@ class Postgres:
 
     def _sql(self, statement: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
     def empty(self) -> str:
         """A fresh database without tables."""

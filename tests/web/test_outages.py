@@ -96,7 +96,6 @@ async def test_t1_19_a_database_server_that_is_not_there_is_a_503() -> None:
     await database.close()
 
 
-@pytest.mark.xfail(strict=True, reason="web/app.py: AsyncSession.execute is deprecated; use session.connection()")
 async def test_t1_19_health_is_503_while_the_database_does_not_answer() -> None:
     database = Database(f"postgresql://holdfast@127.0.0.1:{free_port()}/holdfast")
     async with receiving(database) as receiver:
@@ -111,7 +110,6 @@ async def test_t1_19_a_bad_request_is_a_400_even_without_a_database() -> None:
     await database.close()
 
 
-@pytest.mark.xfail(strict=True, reason="web/app.py: AsyncSession.execute is deprecated; use session.connection()")
 async def test_t1_19_health_is_200_while_the_database_answers(receiver: Receiver) -> None:
     assert await health(receiver) == (200, {"ok": True})
 
