@@ -54,6 +54,14 @@ class Billing:
         found = await self._stripe.v1.charges.retrieve_async(charge)
         return id_of(_plain(found).get("customer"))
 
+    async def learn_account(self, customer: str) -> Account:
+        """Read a customer we do not know yet: whose CSM, which segment. Known ones are brought up to date by looks."""
+        async with self._db.reading() as session:
+            known = await session.get(Account, customer)
+        return known or await self._remember_account(
+            customer, _plain(await self._stripe.v1.customers.retrieve_async(customer))
+        )
+
     async def status_of(self, invoice: str) -> str:
         """The invoice's status at Stripe now: draft, open, paid, void or uncollectible."""
         found = await self._stripe.v1.invoices.retrieve_async(invoice)

@@ -251,7 +251,14 @@ async def town(
     assembled = assemble(database, rules, outside)
     task_queue = f"town-{uuid.uuid4()}"
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
-    relay = Relay(database, client, Router(rules), assembled.billing.customer_of_charge, task_queue=task_queue)
+    relay = Relay(
+        database,
+        client,
+        Router(rules),
+        assembled.billing.customer_of_charge,
+        learn_account=assembled.billing.learn_account,
+        task_queue=task_queue,
+    )
     app = create_app(database, WebSettings(StripeEndpoint((WEBHOOK_SECRET,)), LINK_SECRET))
     config = uvicorn.Config(app, port=0, log_level="critical", access_log=False, ws="none", lifespan="off")
     server = uvicorn.Server(config)

@@ -106,6 +106,7 @@ def _checked() -> Settings:
 def demo(
     customers: Annotated[int, typer.Option(min=8, max=2000, help="How many simulated customers.")] = 60,
     seed: Annotated[int, typer.Option(help="The same seed gives the same customers.")] = 1,
+    until: Annotated[int, typer.Option(min=1, max=31, help="Stop the month after this day, with runs open.")] = 31,
     once: Annotated[bool, typer.Option("--once", help="End by itself, even on a terminal.")] = False,
 ) -> None:
     """Play a month of failed payments against a simulated Stripe, with faults, in about a minute.
@@ -116,7 +117,7 @@ def demo(
     """
     from workers.demo import play
 
-    _run(play(customers=customers, seed=seed, stay=sys.stdout.isatty() and not once))
+    _run(play(customers=customers, seed=seed, days=until, stay=sys.stdout.isatty() and not once))
 
 
 @app.command()

@@ -36,7 +36,6 @@ from workers.temporal_server import find
 from workflows.visible import SEARCH_ATTRIBUTES
 
 HOME: Final = Path(".holdfast/demo")
-DAYS: Final = 31
 KILLED_ON: Final = 7
 MANNERS: Final = {
     "duplicate": 0.15,
@@ -62,7 +61,7 @@ class Stage:
     web_url: str
 
 
-async def play(*, customers: int, seed: int, stay: bool) -> int:
+async def play(*, customers: int, seed: int, days: int, stay: bool) -> int:
     """Play the month. The exit code: 0 if nobody was charged twice, written to after paying, and no event was lost."""
     console = Console(stderr=not sys.stdout.isatty())
     stop = told_to_stop()
@@ -70,7 +69,7 @@ async def play(*, customers: int, seed: int, stay: bool) -> int:
     async with _stage(seed, console) as stage:
         _say_where(console, stage)
         await stage.population.settle_in(customers)
-        counters = await _month(stage, console, stop)
+        counters = await _month(stage, console, stop, days)
         if stop.is_set():
             return 130
         found = await figures(stage.database, stage.simulator, stage.population, counters)
@@ -204,13 +203,13 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> None:
     raise RuntimeError(f"{url} does not answer; the reason stands in {HOME}/holdfast.log")
 
 
-async def _month(stage: Stage, console: Console, stop: asyncio.Event) -> dict[str, Any]:
+async def _month(stage: Stage, console: Console, stop: asyncio.Event, days: int) -> dict[str, Any]:
     """Let the days pass: what customers do, then every run's clock, then what came of it."""
     await stage.population.invoices_fall_due()
     await _quiet(stage)
-    with Progress(console, DAYS) as progress:
+    with Progress(console, days) as progress:
         passed = 0.0
-        for day in [0.1, *(number + 0.5 for number in range(DAYS))]:
+        for day in [0.1, *(number + 0.5 for number in range(days))]:
             if stop.is_set():
                 break
             await stage.population.live_until(day)

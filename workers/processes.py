@@ -98,7 +98,13 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
     await ensure_search_attributes(client)
     async with open_database(settings) as database, outside_world(settings, database) as world:
         router = Router(PolicyFile.read(settings.holdfast_policy))
-        relay = Relay(database, client, router, world.billing.customer_of_charge)
+        relay = Relay(
+            database,
+            client,
+            router,
+            world.billing.customer_of_charge,
+            learn_account=world.billing.learn_account,
+        )
         structlog.get_logger().info("relay.ready")
         await asyncio.gather(
             relay.run(stop),

@@ -1,11 +1,14 @@
 """The relay: carries inbox rows to Temporal, each until it ends as applied, ignored or dead, with the reason."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
+import aiohttp
+import stripe
 import structlog
 from sqlmodel import col, select
 from temporalio.client import Client
@@ -28,14 +31,15 @@ IDLE_S: Final = 0.1
 log = structlog.get_logger()
 
 
-class TemporalAway(Exception):
-    """Temporal cannot be reached; nobody's fault, and no try is counted."""
+class Away(Exception):
+    """Temporal or the provider cannot be reached; nobody's fault, and no try is counted."""
 
 
 class Relay:
     """Any number of relays may run side by side: each takes rows under a lease.
 
-    `customer_of_charge` reads from the provider what a dispute event does not say.
+    Two things are read from the provider where an event does not say them: `customer_of_charge`, for disputes, and
+    `learn_account`, before the first run of an account that we do not know yet.
     """
 
     def __init__(
@@ -45,12 +49,14 @@ class Relay:
         router: Router,
         customer_of_charge: Callable[[str], Awaitable[str]],
         *,
+        learn_account: Callable[[str], Awaitable[object]] | None = None,
         task_queue: str = TASK_QUEUE,
     ) -> None:
         self._db = database
         self._client = client
         self._router = router
         self._customer_of_charge = customer_of_charge
+        self._learn_account = learn_account
         self._task_queue = task_queue
         self._away = False
 
@@ -102,9 +108,9 @@ class Relay:
     async def _carry(self, event: InboxEvent) -> None:
         try:
             reason = await self._deliver(event)
-        except TemporalAway as error:
+        except Away as error:
             if not self._away:
-                log.warning("relay.temporal_away", error=str(error))
+                log.warning("relay.waits_for", error=str(error))
             self._away = True
             await self._later(event, timedelta(seconds=1), str(error), counted=False)
             return
@@ -116,8 +122,7 @@ class Relay:
         await self._settle(event, "applied", reason)
 
     async def _deliver(self, event: InboxEvent) -> str:
-        if event.account_id == "?":
-            event.account_id = await self._customer_of_charge(event.object_id)
+        await self._read_what_the_event_does_not_say(event)
         # `event` stays outside the session: after a rollback it could not be read any more, and never be settled.
         async with self._db.writing() as session:
             row = await session.get(InboxEvent, event.id)
@@ -131,6 +136,16 @@ class Relay:
             else:
                 await self._tell(delivery)
         return route.reason
+
+    async def _read_what_the_event_does_not_say(self, event: InboxEvent) -> None:
+        try:
+            if event.account_id == "?":
+                event.account_id = await self._customer_of_charge(event.object_id)
+            if self._learn_account and self._router.may_start(event.kind):
+                with contextlib.suppress(stripe.InvalidRequestError):  # deleted: then there is nothing to learn
+                    await self._learn_account(event.account_id)
+        except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError, aiohttp.ClientError) as error:
+            raise Away(f"Stripe: {type(error).__name__}") from error
 
     async def _start(self, delivery: StartRun) -> None:
         case = delivery.case
@@ -198,4 +213,4 @@ def _away_or(error: RPCError) -> Exception:
         RPCStatusCode.RESOURCE_EXHAUSTED,
         RPCStatusCode.CANCELLED,
     )
-    return TemporalAway(f"Temporal: {error.status.name}") if error.status in away else error
+    return Away(f"Temporal: {error.status.name}") if error.status in away else error

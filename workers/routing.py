@@ -61,6 +61,11 @@ class Router:
         self._policy = policy
         self._playbooks = {name_of(each): each for each in playbooks}
 
+    def may_start(self, kind: str) -> bool:
+        """Whether a fact of this kind may start a run for an account we have not met yet."""
+        starts = [start for playbook in self._playbooks.values() for start in playbook.starts_on]
+        return any(start.fact == kind and not start.only_if_limited for start in starts)
+
     async def route(self, session: AsyncSession, event: InboxEvent) -> Route:
         """Open or join cases in this transaction, and say what Temporal has to be told afterwards."""
         fact = Fact(

@@ -29,7 +29,10 @@ class Commands:
         self._current: Step | None = None
         self._next_at: datetime | None = None
 
-    @workflow.update(name="pause")
+    @workflow.update(
+        name="pause",
+        description="Stop the clock; what is left moves by as long as the pause lasts. Data: your name, optional.",
+    )
     def pause(self, by: str = LEAD) -> str:
         """Stop the clock. What is left moves by as long as the pause lasts."""
         self._paused_at = workflow.now()
@@ -41,7 +44,7 @@ class Commands:
         if self._paused_at:
             raise ValueError("this run is paused already; resume it, or end it")
 
-    @workflow.update(name="resume")
+    @workflow.update(name="resume", description="Let the clock run again. Data: your name, optional.")
     def resume(self, by: str = LEAD) -> str:
         """Let the clock run again."""
         paused = workflow.now() - self._paused_at if self._paused_at else timedelta()
@@ -55,7 +58,9 @@ class Commands:
         if not self._paused_at:
             raise ValueError("this run is not paused")
 
-    @workflow.update(name="snooze")
+    @workflow.update(
+        name="snooze", description="Move all that is left by some days. Data: the number of days, such as 7."
+    )
     def snooze(self, days: int, by: str = LEAD) -> str:
         """Move everything that is left by some days."""
         self._shift += timedelta(days=days)
@@ -67,7 +72,9 @@ class Commands:
         if not 0 < days <= LONGEST_SNOOZE_DAYS:
             raise ValueError(f"snooze by 1 to {LONGEST_SNOOZE_DAYS} days, not {days}")
 
-    @workflow.update(name="skip")
+    @workflow.update(
+        name="skip", description="Leave out one step ahead. Data: the step's name in quotes, from the checklist."
+    )
     def skip(self, step: str, by: str = LEAD) -> str:
         """Leave out one step that is still ahead, by its name."""
         self._skipped.append(step)
@@ -80,7 +87,9 @@ class Commands:
         if step not in ahead:
             raise ValueError(f"{step!r} is not ahead of this run; these are: {', '.join(ahead) or 'none'}")
 
-    @workflow.update(name="end")
+    @workflow.update(
+        name="end", description="End the run now; give back banner, risk signal and access. Data: your name, optional."
+    )
     def end(self, by: str = LEAD) -> str:
         """End the run now. What it took away is given back: banner, risk signal, restriction."""
         self._ended_by = by or LEAD
