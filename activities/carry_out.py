@@ -11,13 +11,11 @@ from activities.systems import Answer, Inside, Outside, TryAgain, Watch, effect_
 from models import ledger
 from models.cases import Batch, Effect, Outcome, Parting, Result
 from models.database import Database
-from models.gate import Held, LookAgain, newest_news
+from models.gate import Held, LookAgain, news_count
 from models.picture import Picture
 
 LOOKS = 20
 """How often one batch looks again because news keeps coming in, before Temporal's retry takes over."""
-
-
 BEAT_S = 4
 """Batches that take longer tell the server that they live, so that a killed worker is noticed within seconds
 (`heartbeat_timeout` in the playbook base); shorter ones never beat, for every beat is a billable action."""
@@ -63,115 +61,192 @@ class Effects:
         are looked up at the provider before anything is done again.
         """
         async with _beating():
-            return await self._carry_out(batch)
+            return await _Try(self._db, self._watches, self._inside, self._outside, batch).carry_out()
 
-    async def _carry_out(self, batch: Batch) -> Outcome:
-        picture, found = await self._settle_what_was_lost(batch, await self._look(batch))
-        results: dict[str, Result] = {}
+
+class _Try:
+    """One try at one batch: the picture it has, and what came of each effect so far."""
+
+    def __init__(
+        self,
+        database: Database,
+        watches: dict[str, Watch],
+        inside: dict[str, Inside],
+        outside: dict[str, Outside],
+        batch: Batch,
+    ) -> None:
+        self._db = database
+        self._watches = watches
+        self._inside = inside
+        self._outside = outside
+        self._batch = batch
+        self._picture = Picture()
+        self._reason = ""
+        self._results: dict[str, Result] = {}
+
+    async def carry_out(self) -> Outcome:
+        """Carry out the batch, from wherever an earlier try left it."""
+        await self._look()
+        await self._settle_what_was_lost()
         async with self._db.writing() as session:
-            await ledger.write_progress(session, batch, picture)
-        if picture.over:
-            ended = await self._part(batch, picture, found or picture.over, results)
+            case = await ledger.lock_case(session, self._batch.case)
+            await ledger.write_progress(session, case, self._batch, self._picture)
+        if case.ended:
+            # An earlier try ended the case and was cut off: what is owed then is still owed, for the same reason.
+            return await self._owed(case.reason, case.outcome)
+        ended = await self._part_if_over()
+        for effect in self._batch.effects:
             if ended:
                 return ended
-        for effect in batch.effects:
-            settled = await self._do(batch, effect, picture)
-            if isinstance(settled, Held):
-                return Outcome(wait_until=settled.until, readings=picture.readings, results=results)
-            result, picture, reason = settled
-            results[effect.key] = result
-            if picture.over:
-                ended = await self._part(batch, picture, reason or picture.over, results)
-                if ended:
-                    return ended
-        if batch.closing:
-            return await self._close(batch, batch.closing, picture, results)
-        async with self._db.writing() as session:
-            await ledger.write_progress(session, batch, picture)
-        return Outcome(readings=picture.readings, results=results)
+            held = await self._do(effect)
+            if held:
+                return Outcome(wait_until=held.until, readings=self._picture.readings, results=self._results)
+            ended = await self._part_if_over()
+        return ended or await self._close() or Outcome(readings=self._picture.readings, results=self._results)
 
-    async def _look(self, batch: Batch) -> Picture:
+    # Looking.
+
+    async def _look(self) -> None:
+        """Read how things stand. What an ending has no parting for, is none for this playbook."""
         async with self._db.reading() as session:
-            mark = await newest_news(session, batch)
-        picture = await self._watches[batch.watch].look(batch) if batch.watch else Picture()
-        return replace(picture, mark=mark)
+            mark = await news_count(session, self._batch)
+        watch = self._watches[self._batch.watch] if self._batch.watch else None
+        picture = await watch.look(self._batch) if watch else Picture()
+        over = picture.over if picture.over in self._batch.partings else ""
+        self._picture = replace(picture, over=over, mark=mark)
 
-    async def _do(
-        self, batch: Batch, effect: Effect, picture: Picture, *, parting: bool = False
-    ) -> tuple[Result, Picture, str] | Held:
-        """Claim one effect, do it, record it. Returns the newest picture, and the ending this effect brought about."""
-        outside = self._outside.get(effect.kind)
-        for _ in range(LOOKS):
-            noted = outside.before(effect, picture) if outside else {}
-            try:
-                async with self._db.writing() as session:
-                    row = await ledger.claim(session, batch, effect, picture, parting=parting, detail=noted)
-                    if isinstance(row, Held):
-                        return row
-                    if row.state == "claimed" and not outside:
-                        answer = await self._inside[effect.kind].write(session, effect, batch, picture)
-                        await ledger.settle(session, effect.key, answer.state, answer.reason, answer.detail)
-                        row.state, row.reason = answer.state, answer.reason
-                break
-            except LookAgain:
-                picture = await self._look(batch)
-                if picture.over:
-                    return Result(state="dropped", reason=f"just ended: {picture.over}"), picture, ""
-        else:
-            raise TryAgain(f"{effect.key}: news keeps coming in; the source of truth has not settled")
-        if row.state != "claimed" or outside is None:
-            return ledger.result_of(row), picture, ""
-        answer = await outside.perform(effect, batch, picture)
-        result = await self._record(effect, answer)
-        if answer.reread and not parting:
-            picture = await self._look(batch)
-        return result, picture, getattr(effect, "then", "") if answer.state == "done" else ""
-
-    async def _record(self, effect: Effect, answer: Answer) -> Result:
-        async with self._db.writing() as session:
-            await ledger.settle(session, effect.key, answer.state, answer.reason, answer.detail)
-        return Result(state=answer.state, reason=answer.reason)
-
-    async def _settle_what_was_lost(self, batch: Batch, picture: Picture) -> tuple[Picture, str]:
-        """Look up every claim an earlier try left behind. Says which ending, if any, such an effect brought about."""
-        brought_about = ""
+    async def _settle_what_was_lost(self) -> None:
+        """Find out what became of every claim an earlier try left behind; what was not done loses its claim."""
         async with self._db.reading() as session:
-            lost = await ledger.unsettled(session, batch)
+            lost = await ledger.unsettled(session, self._batch)
         for row in lost:
-            effect = effect_named(batch, row.key)
+            effect = effect_named(self._batch, row.key)
             if effect is None:
                 continue
-            system = self._outside[row.kind]
-            answer = await system.look_up(effect, batch, picture, row.detail)
+            answer = await self._outside[row.kind].look_up(effect, self._batch, self._picture, row.detail)
             if answer is None:
-                answer = await system.perform(effect, batch, picture)
+                await self._release(effect)
+                continue
             await self._record(effect, answer)
             if answer.reread:
-                picture = await self._look(batch)
-            if answer.state == "done":
-                brought_about = getattr(effect, "then", "") or brought_about
-        return picture, brought_about if picture.over else ""
+                await self._look()
+        self._reason = await self._what_brought_it_about()
 
-    async def _part(self, batch: Batch, picture: Picture, reason: str, results: dict[str, Result]) -> Outcome | None:
-        """End the case for `reason` and do what is then owed; None if the case may not end after all."""
-        parting = batch.partings.get(reason) or batch.partings.get(picture.over)
-        if parting is None:
-            raise LookupError(f"{batch.playbook} has no parting for {reason!r}; it names {sorted(batch.partings)}")
+    async def _what_brought_it_about(self) -> str:
+        """The ending that an effect of this batch brought about in an earlier try, if it is over."""
+        if not self._picture.over:
+            return ""
+        async with self._db.reading() as session:
+            done = await ledger.done_keys(session, [effect.key for effect in self._batch.effects])
+        return next((_then(effect) for effect in self._batch.effects if effect.key in done and _then(effect)), "")
+
+    # Doing.
+
+    async def _do(self, effect: Effect, *, parting: bool = False) -> Held | None:
+        """Claim one effect, do it, record it; what holds it back is returned."""
+        outside = self._outside.get(effect.kind)
+        for _ in range(LOOKS):
+            try:
+                state = await self._claim(effect, outside, parting=parting)
+                break
+            except LookAgain:
+                await self._look()
+                if self._picture.over:
+                    return None
+        else:
+            raise TryAgain(f"{effect.key}: news keeps coming in; the source of truth has not settled")
+        if isinstance(state, Held):
+            return state
+        if outside and state == "claimed":
+            await self._perform(effect, outside, parting=parting)
+        return None
+
+    async def _claim(self, effect: Effect, outside: Outside | None, *, parting: bool) -> str | Held:
+        """Take the key under the gate; effects inside our own database are done in the same transaction."""
+        noted = outside.before(effect, self._picture) if outside else {}
         async with self._db.writing() as session:
-            if not await ledger.close(session, batch, picture, reason, parting.outcome):
+            row, fresh = await ledger.claim(session, self._batch, effect, self._picture, parting=parting, detail=noted)
+            if isinstance(row, Held):
+                return row
+            if row.state == "claimed" and not fresh:
+                raise TryAgain(f"{effect.key}: another try is at it")
+            if row.state == "claimed" and not outside:
+                answer = await self._inside[effect.kind].write(session, effect, self._batch, self._picture)
+                await ledger.settle(session, effect.key, answer.state, answer.reason, answer.detail)
+                self._results[effect.key] = Result(state=answer.state, reason=answer.reason)
+                return answer.state
+        if row.state != "claimed":
+            self._results[effect.key] = ledger.result_of(row)
+        return row.state
+
+    async def _perform(self, effect: Effect, outside: Outside, *, parting: bool) -> None:
+        try:
+            answer = await outside.perform(effect, self._batch, self._picture)
+        except TryAgain:
+            await self._release(effect)
+            raise
+        await self._record(effect, answer)
+        if answer.reread and not parting:
+            await self._look()
+        if answer.state == "done" and self._picture.over:
+            self._reason = _then(effect) or self._reason
+
+    async def _record(self, effect: Effect, answer: Answer) -> None:
+        async with self._db.writing() as session:
+            await ledger.settle(session, effect.key, answer.state, answer.reason, answer.detail)
+        self._results[effect.key] = Result(state=answer.state, reason=answer.reason)
+
+    async def _release(self, effect: Effect) -> None:
+        """Give a claim back: nothing was done, and whether it still may be is for the gate to say."""
+        async with self._db.writing() as session:
+            await ledger.release(session, effect.key)
+
+    # Ending.
+
+    async def _part_if_over(self) -> Outcome | None:
+        """End the case if the reason is gone. If something joined meanwhile, look again: it may not be over at all."""
+        for _ in range(LOOKS):
+            if not self._picture.over:
                 return None
-        return await self._owed(batch, parting, picture, reason, results)
+            reason = self._reason if self._reason in self._batch.partings else self._picture.over
+            outcome = self._batch.partings[reason].outcome
+            async with self._db.writing() as session:
+                closed = await ledger.close(session, self._batch, self._picture, reason, outcome)
+            if closed:
+                return await self._owed(reason, outcome)
+            await self._look()
+        raise TryAgain(f"{self._batch.case}: subjects keep joining")
 
-    async def _close(self, batch: Batch, closing: Parting, picture: Picture, results: dict[str, Result]) -> Outcome:
-        async with self._db.writing() as session:
-            await ledger.close(session, batch, picture, "", closing.outcome)
-        return await self._owed(batch, closing, picture, "closed", results)
+    async def _close(self) -> Outcome | None:
+        """End the case because the plan is done, or a lead says so; unless there is news that must be looked at."""
+        if not self._batch.closing:
+            return None
+        for _ in range(LOOKS):
+            closing = self._batch.closing
+            try:
+                async with self._db.writing() as session:
+                    closed = await ledger.close(session, self._batch, self._picture, closing.reason, closing.outcome)
+            except LookAgain:
+                closed = False
+            if closed:
+                return await self._owed(closing.reason, closing.outcome)
+            await self._look()
+            ended = await self._part_if_over()
+            if ended:
+                return ended
+        raise TryAgain(f"{self._batch.case}: news keeps coming in; the case cannot be closed")
 
-    async def _owed(
-        self, batch: Batch, parting: Parting, picture: Picture, reason: str, results: dict[str, Result]
-    ) -> Outcome:
-        for effect in parting.effects:
-            settled = await self._do(batch, effect, picture, parting=True)
-            if not isinstance(settled, Held):
-                results[effect.key] = settled[0]
-        return Outcome(over=reason, outcome=parting.outcome, readings=picture.readings, results=results)
+    async def _owed(self, reason: str, outcome: str) -> Outcome:
+        """Do what is owed for this ending; each at most once, however often it is tried."""
+        closing = self._batch.closing
+        parting: Parting | None = self._batch.partings.get(reason)
+        if closing and closing.reason == reason:
+            parting = closing
+        for effect in parting.effects if parting else ():
+            await self._do(effect, parting=True)
+        return Outcome(over=reason, outcome=outcome, readings=self._picture.readings, results=self._results)
+
+
+def _then(effect: Effect) -> str:
+    """The ending that an effect brings about when it is done, if it names one."""
+    return getattr(effect, "then", "")

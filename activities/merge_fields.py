@@ -1,20 +1,12 @@
 """The words that vary: merge fields of a message, from the picture, the policy and the effect."""
 
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from models.cases import Batch, Email
 from models.links import pay_link
 from models.picture import Picture
 from models.policy import Policy
-
-ZERO_DECIMAL: Final = frozenset(
-    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
-)
-THREE_DECIMAL: Final = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
-SYMBOLS: Final = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 
 
 def merge_fields(
@@ -34,7 +26,7 @@ def merge_fields(
         "product": policy.company.product,
         "postal_address": policy.company.postal_address,
         "support_email": policy.company.support_email,
-        "amount": money(int(said.get("amount_minor", 0)), str(said.get("currency", "usd"))),
+        "amount": str(said.get("amount", "")),
         "card_last4": said.get("card_last4", ""),
         "invoice_number": said.get("invoice_number", ""),
         "decline": said.get("decline", "soft"),
@@ -49,15 +41,6 @@ def merge_fields(
         "attempts": int(picture.readings.get("attempts", 0)),
         "decline_code": str(picture.readings.get("decline_code", "")),
     }
-
-
-def money(minor: int, currency: str) -> str:
-    """An amount for people: $29.00, 2,900 JPY-like without decimals, CHF 10.00."""
-    currency = currency.lower()
-    places = 0 if currency in ZERO_DECIMAL else 3 if currency in THREE_DECIMAL else 2
-    amount = f"{Decimal(minor).scaleb(-places):,.{places}f}"
-    symbol = SYMBOLS.get(currency)
-    return f"{symbol}{amount}" if symbol else f"{currency.upper()} {amount}"
 
 
 def zone_of(name: str) -> ZoneInfo:

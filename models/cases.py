@@ -121,8 +121,12 @@ Effect = Annotated[
 
 
 class Parting(Frozen):
-    """What is owed when the run ends in one particular way, and the outcome to record (P0.11)."""
+    """What is owed when the run ends in one particular way, and the outcome to record (P0.11).
 
+    `reason` is the fact or result that ended it, `plan.done` when nothing did.
+    """
+
+    reason: str
     outcome: str
     effects: tuple[Effect, ...] = ()
 

@@ -50,7 +50,8 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         target = async_url(url)
         self.is_sqlite = target.startswith("sqlite")
-        options: dict[str, Any] = {}
+        # An error's parameters may be a name or an address, and errors are shown in Temporal and in logs.
+        options: dict[str, Any] = {"hide_parameters": True}
         if self.is_sqlite:
             path = make_url(target).database
             if path and path != ":memory:":

@@ -11,7 +11,12 @@ from models.frozen import Frozen
 DeclineClass = Literal["soft", "hard", "authentication"]
 
 AUTHENTICATION: Final = frozenset(
-    {"authentication_required", "invoice_payment_intent_requires_action", "authentication_not_handled"}
+    {
+        "authentication_required",
+        "invoice_payment_intent_requires_action",
+        "authentication_not_handled",
+        "payment_intent_authentication_failure",
+    }
 )
 HARD: Final = frozenset(
     {

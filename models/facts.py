@@ -21,6 +21,8 @@ SUBJECT_JOINED: Final = "subject.joined"
 PAID_BY_RETRY: Final = "paid.by_retry"
 PAID_BY_NEW_CARD: Final = "paid.by_new_card"
 ENDED_BY_LEAD: Final = "ended.by_lead"
+PLAN_DONE: Final = "plan.done"
+RUN_LOST: Final = "run.lost"
 
 
 class Fact(Frozen):

@@ -4,6 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """An immutable value. Unknown fields are refused, so that a typo is an error and not a silence."""
+    """An immutable value. Fields it does not know are passed over: a payload may have been written by newer code."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")

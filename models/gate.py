@@ -15,7 +15,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from models.cases import Batch, Charge, Effect, SetAccess
 from models.declines import broken_rule
 from models.picture import Card, Picture
-from models.tables import Access, Attempt, CaseRow, InboxEvent
+from models.tables import Access, Attempt, CaseRow, CaseSubject, InboxEvent
 
 
 class LookAgain(Exception):
@@ -62,8 +62,7 @@ async def nothing_new_was_heard(asked: Asked) -> Held | None:
     """
     if asked.parting:
         return None
-    newest = await newest_news(asked.session, asked.batch)
-    if newest > asked.picture.mark:
+    if await news_count(asked.session, asked.batch) != asked.picture.mark:
         raise LookAgain
     return None
 
@@ -89,14 +88,33 @@ async def the_card_may_be_charged(asked: Asked) -> Held | None:
 
 
 async def it_changes_something(asked: Asked) -> Held | None:
-    """Access that already is so is not set, nor announced, again."""
+    """Access that already is so is not set, nor announced, again; and a restriction never softens a suspension."""
     if not isinstance(asked.effect, SetAccess):
         return None
     row = await asked.session.get(Access, asked.batch.account)
     level = row.level if row else "full"
-    if level == asked.effect.level:
+    if level == asked.effect.level or (level == "suspended" and asked.effect.level == "restricted"):
         return Held("changes_something", f"access is already {level}")
     return None
+
+
+async def nothing_else_is_due(asked: Asked) -> Held | None:
+    """Access is given back only if no other case left something unpaid (P1.14)."""
+    if not isinstance(asked.effect, SetAccess) or asked.effect.level != "full":
+        return None
+    mine = select(CaseSubject.subject).where(CaseSubject.case_id == asked.batch.case)
+    statement = (
+        select(CaseSubject.subject)
+        .join(CaseRow, col(CaseRow.id) == col(CaseSubject.case_id))
+        .where(
+            CaseRow.account_id == asked.batch.account,
+            CaseRow.outcome == "suspended",
+            CaseSubject.fate == "",
+            col(CaseSubject.subject).not_in(mine),
+        )
+    )
+    other = (await asked.session.exec(statement)).first()
+    return Held("nothing_else_is_due", f"{other} is still unpaid") if other else None
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -104,6 +122,7 @@ RULES: Final[tuple[Rule, ...]] = (
     nothing_new_was_heard,
     the_card_may_be_charged,
     it_changes_something,
+    nothing_else_is_due,
 )
 
 
@@ -116,15 +135,17 @@ async def ask(asked: Asked) -> Held | None:
     return None
 
 
-async def newest_news(session: AsyncSession, batch: Batch) -> int:
-    """The id of the newest inbox event that may end this case, 0 if there is none."""
+async def news_count(session: AsyncSession, batch: Batch) -> int:
+    """How many inbox events there are that may end this case. Counted, for ids need not appear in their order."""
     kinds = sorted(batch.partings)
     if not kinds:
         return 0
-    statement = select(func.max(InboxEvent.id)).where(
-        InboxEvent.account_id == batch.account, col(InboxEvent.kind).in_(kinds)
+    statement = (
+        select(func.count())
+        .select_from(InboxEvent)
+        .where(InboxEvent.account_id == batch.account, col(InboxEvent.kind).in_(kinds))
     )
-    return (await session.exec(statement)).one() or 0
+    return (await session.exec(statement)).one()
 
 
 async def _attempts(asked: Asked, card: Card, amount: int) -> list[datetime]:

@@ -1,16 +1,14 @@
 """The effect ledger: what was done, held back or is in doubt, each exactly once, with the reason."""
 
-from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import SQLModel, col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.cases import Batch, Effect, Result
-from models.gate import Asked, Held, ask
+from models.gate import Asked, Held, LookAgain, ask, news_count
 from models.picture import Picture
 from models.tables import Attempt, CaseNote, CaseRow, CaseSubject, EffectRow, wall
 
@@ -54,19 +52,22 @@ async def subjects_of(session: AsyncSession, case_id: str) -> list[CaseSubject]:
 
 async def claim(
     session: AsyncSession, batch: Batch, effect: Effect, picture: Picture, *, parting: bool, detail: dict[str, Any]
-) -> EffectRow | Held:
+) -> tuple[EffectRow | Held, bool]:
     """Take the key of an effect, after asking the gate in this same transaction.
 
-    Returns the row: state `claimed` means it is ours to do now, any other that it was settled before;
-    or what held it, if the gate wants it later.
+    Returns the row and whether this call claimed it; a row that was there before is settled, or somebody else's.
+    Instead of the row, what holds the effect back, if the gate wants it later.
+
+    Raises:
+        LookAgain: there is news since the picture was made.
     """
     case = await lock_case(session, batch.case)
     known = await session.get(EffectRow, effect.key)
     if known:
-        return known
+        return known, False
     held = await ask(Asked(session, case, batch, effect, picture, parting))
     if held and held.until:
-        return held
+        return held, False
     row = EffectRow(
         key=effect.key,
         case_id=batch.case,
@@ -85,7 +86,20 @@ async def claim(
     )
     session.add(row)
     await session.flush()
-    return row
+    return row, True
+
+
+async def release(session: AsyncSession, key: str) -> None:
+    """Give back a claim under which nothing was done."""
+    row = await session.get(EffectRow, key, with_for_update=True)
+    if row and row.state == "claimed":
+        await session.delete(row)
+
+
+async def done_keys(session: AsyncSession, keys: list[str]) -> set[str]:
+    """Which of these effects were done."""
+    statement = select(EffectRow.key).where(col(EffectRow.key).in_(keys), EffectRow.state == "done")
+    return set((await session.exec(statement)).all())
 
 
 async def settle(
@@ -130,9 +144,8 @@ def result_of(row: EffectRow) -> Result:
     return Result(state=row.state, reason=row.reason)
 
 
-async def write_progress(session: AsyncSession, batch: Batch, picture: Picture) -> None:
-    """Bring the case's row up to date: its step, what comes next, what is owed."""
-    case = await lock_case(session, batch.case)
+async def write_progress(session: AsyncSession, case: CaseRow, batch: Batch, picture: Picture) -> None:
+    """Bring a locked case up to date: its step, what comes next, what is owed. An ended one stays as it is."""
     if case.ended:
         return
     case.state, case.stage = batch.state, batch.stage or case.stage
@@ -143,49 +156,44 @@ async def write_progress(session: AsyncSession, batch: Batch, picture: Picture) 
     at_stake = picture.readings.get("at_stake")
     case.at_stake = at_stake if isinstance(at_stake, int) and at_stake > 0 else case.at_stake
     session.add(case)
-    await _write_subjects(session, batch.case, picture)
-    for note in batch.notes:
-        await insert_once(session, CaseNote(case_id=batch.case, at=note.at, by=note.by, text=note.text))
+    await _write_subjects(session, picture)
+    await _write_notes(session, batch)
 
 
-async def _write_subjects(session: AsyncSession, case_id: str, picture: Picture) -> None:
-    for row in await subjects_of(session, case_id):
+async def _write_subjects(session: AsyncSession, picture: Picture) -> None:
+    """Write what became of each subject, in every case it is part of."""
+    statement = select(CaseSubject).where(col(CaseSubject.subject).in_(list(picture.fates)))
+    for row in (await session.exec(statement)).all():
         owed = picture.owed.get(row.subject)
         if owed:
             row.hosted_url, row.at_stake = owed.invoice.hosted_url, owed.invoice.amount_due
-        row.fate = picture.fates.get(row.subject, row.fate)
+        row.fate = picture.fates[row.subject]
         session.add(row)
 
 
+async def _write_notes(session: AsyncSession, batch: Batch) -> None:
+    for note in batch.notes:
+        await insert_once(session, CaseNote(case_id=batch.case, at=note.at, by=note.by, text=note.text))
+
+
 async def close(session: AsyncSession, batch: Batch, picture: Picture, reason: str, outcome: str) -> bool:
-    """End the case, unless a subject joined that the picture does not show; then it goes on, and False is returned."""
+    """End the case, under its lock. False if a subject joined that the picture does not show: then look again.
+
+    Raises:
+        LookAgain: the plan is done, or a lead ends it, but there is news since the picture was made.
+    """
     case = await lock_case(session, batch.case)
     if case.ended:
         return True
-    await _write_subjects(session, batch.case, picture)
-    shown = set(picture.fates) | set(picture.owed)
-    if reason != "" and any(row.subject not in shown for row in await subjects_of(session, batch.case)):
+    if reason not in batch.partings and await news_count(session, batch) != picture.mark:
+        raise LookAgain
+    await _write_subjects(session, picture)
+    if batch.watch and any(row.subject not in picture.fates for row in await subjects_of(session, batch.case)):
         return False
-    await session.exec(
-        update(CaseRow)
-        .where(col(CaseRow.id) == case.id)
-        .values(
-            ended=True,
-            state="ended",
-            ended_at=batch.now,
-            outcome=outcome,
-            reason=reason or "the plan is done",
-            stage=outcome,
-            next_title="",
-            next_at=None,
-            readings={**case.readings, **picture.readings},
-        )
-    )
-    for note in batch.notes:
-        await insert_once(session, CaseNote(case_id=batch.case, at=note.at, by=note.by, text=note.text))
+    case.ended, case.state, case.ended_at = True, "ended", batch.now
+    case.outcome, case.reason, case.stage = outcome, reason, outcome
+    case.next_title, case.next_at = "", None
+    case.readings = {**case.readings, **picture.readings}
+    session.add(case)
+    await _write_notes(session, batch)
     return True
-
-
-def moment(at: datetime) -> str:
-    """A moment as text, for details that are stored as JSON."""
-    return at.isoformat()

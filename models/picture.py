@@ -15,6 +15,7 @@ class Card:
     fingerprint: str = ""
     network: str = ""
     last4: str = ""
+    expiry: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Owed:
     fresh_card: Card | None = None
     latest_charge: str = ""
     attempts: int = 0
+    intents: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Picture:
     """What a look found.
 
     `over` names the ending if the reason is gone; `readings` go back to the playbook, `fields` into messages;
-    `mark` is the newest inbox id there was before we looked, so that anything newer calls for another look.
+    `mark` is how much news of an ending there was before we looked, so that anything more calls for another look.
     """
 
     over: str = ""

@@ -10,9 +10,9 @@ suspend_day = 45
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from models.frozen import Frozen
 
@@ -40,25 +40,26 @@ class Dunning(Frozen):
     min_amount: int = Field(0, ge=0)
     """Invoices below this (minor unit) are left alone (P1.1)."""
 
-    @model_validator(mode="after")
-    def _holds_together(self) -> Self:
+    def problems(self) -> list[str]:
+        """What does not hold together. Asked of a policy file, not of a payload: sleeping runs keep their old rules."""
+        found = []
         days = self.retry_days
         if not 3 <= len(days) <= 5:
-            raise ValueError(f"retry_days {list(days)}: a soft decline gets 3 to 5 attempts (P1.11)")
-        if list(days) != sorted(set(days)) or days[0] < 0:
-            raise ValueError(f"retry_days {list(days)}: must rise, without repeats, from day 0 on")
-        if not 7 <= days[-1] <= 10:
-            raise ValueError(f"retry_days {list(days)}: the last attempt belongs on day 7 to 10 (P1.11)")
-        if list(self.email_days) != sorted(set(self.email_days)):
-            raise ValueError(f"email_days {list(self.email_days)}: must rise, without repeats")
-        if not days[-1] <= self.restrict_day < self.suspend_day:
-            raise ValueError(
+            found.append(f"retry_days {list(days)}: a soft decline gets 3 to 5 attempts (P1.11)")
+        elif list(days) != sorted(set(days)) or days[0] < 0:
+            found.append(f"retry_days {list(days)}: must rise, without repeats, from day 0 on")
+        elif not 7 <= days[-1] <= 10:
+            found.append(f"retry_days {list(days)}: the last attempt belongs on day 7 to 10 (P1.11)")
+        elif not days[-1] <= self.restrict_day < self.suspend_day:
+            found.append(
                 f"restrict_day {self.restrict_day} must come after the last retry (day {days[-1]}) "
                 f"and before suspend_day {self.suspend_day} (P1.16)"
             )
+        if list(self.email_days) != sorted(set(self.email_days)):
+            found.append(f"email_days {list(self.email_days)}: must rise, without repeats")
         if self.hard_cancel_day is not None and self.hard_cancel_day < self.suspend_day:
-            raise ValueError(f"hard_cancel_day {self.hard_cancel_day} comes before suspend_day {self.suspend_day}")
-        return self
+            found.append(f"hard_cancel_day {self.hard_cancel_day} comes before suspend_day {self.suspend_day}")
+        return found
 
 
 class People(Frozen):
@@ -109,12 +110,17 @@ class PolicyFile:
 
     def _validated(self, data: dict[str, Any], where: str) -> Policy:
         try:
-            return Policy.model_validate({"version": self._version, **data})
+            policy = Policy.model_validate({"version": self._version, **data})
+            wrong = [f"{where}{key}: there is no such key" for key in _unknown(data, Policy)]
+            wrong += [f"{where}dunning: {problem}" for problem in policy.dunning.problems()]
         except ValidationError as error:
             problems = "; ".join(
                 f"{where}{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()
             )
             raise PolicyError(f"policy: {problems}") from None
+        if wrong:
+            raise PolicyError(f"policy: {'; '.join(wrong)}")
+        return policy
 
     def for_segment(self, segment: str) -> Policy:
         """The policy for a segment; accounts of an unnamed or unknown segment get the default."""
@@ -133,6 +139,18 @@ class PolicyFile:
             raise PolicyError(f"policy: {path} cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise PolicyError(f"policy: {path} is not valid TOML: {error}") from None
+
+
+def _unknown(data: dict[str, Any], model: type[BaseModel], path: str = "") -> list[str]:
+    """The keys of a file that no field takes, as dotted paths."""
+    found = []
+    for key, value in data.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            found.append(f"{path}{key}")
+        elif isinstance(value, dict) and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _unknown(value, field.annotation, f"{path}{key}.")
+    return found
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,8 @@ def _invoice(fact: str) -> Reader:
         invoice = read_invoice(obj)
         if fact == facts.PAYMENT_FAILED and not invoice.automatic:
             return Heard(ignored="the invoice is sent for payment, not charged automatically")
+        if fact == facts.PAYMENT_FAILED and obj.get("billing_reason") == "subscription_create":
+            return Heard(ignored="the first invoice of a checkout; the customer is still there")
         return Heard(
             fact=Fact(kind=fact, at=at, account=invoice.customer, subject=invoice.id),
             at_stake=invoice.amount_remaining,

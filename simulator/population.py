@@ -14,6 +14,7 @@ SOFT: Final = ("insufficient_funds", "generic_decline", "do_not_honor", "issuer_
 HARD: Final = ("lost_card", "stolen_card", "expired_card", "pickup_card")
 AUTHENTICATION: Final = "authentication_required"
 NAMES: Final = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Finn", "Grete", "Hugo", "Iris", "Jan", "Kaya", "Lena", "Milo")
+ANOTHER_CARD: Final = "4000056655665556"
 CSMS: Final = ("ana", "bo", "chi")
 
 
@@ -154,11 +155,11 @@ class Population:
     async def pay(self, person: Person) -> None:
         """Pay every open invoice on the hosted page, with a card that works."""
         for invoice in person.invoices:
-            await self._simulator.customer_pays(invoice, number="4242424242424242", behaviour={"always": "ok"})
+            await self._simulator.customer_pays(invoice, number=ANOTHER_CARD, behaviour={"always": "ok"})
 
     async def replace_card(self, person: Person) -> None:
         """Store a card that works as the new default."""
-        await self._simulator.replace_card(person.id, number="4242424242424242", behaviour={"always": "ok"})
+        await self._simulator.replace_card(person.id, number=ANOTHER_CARD, behaviour={"always": "ok"})
 
     async def authenticate(self, person: Person) -> None:
         """Confirm the payment with the bank."""
@@ -168,7 +169,7 @@ class Population:
         """Pay a third now and the rest ten days later."""
         part = person.amount // 3
         await self._simulator.customer_pays(
-            person.invoices[0], number="4242424242424242", behaviour={"always": "ok"}, amount=part
+            person.invoices[0], number=ANOTHER_CARD, behaviour={"always": "ok"}, amount=part
         )
         person.planned.append((14.2, "pay"))
 

@@ -10,6 +10,7 @@ from sqlmodel import col, select
 
 from models.database import Database
 from models.links import BadLink, case_of_pay_link
+from models.money import money
 from models.tables import CaseRow, CaseSubject, Message
 
 PAGES: Final = Jinja2Templates(directory=Path(__file__).parent / "templates")
@@ -43,7 +44,9 @@ def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRo
         async with database.reading() as session:
             statement = select(CaseRow).order_by(col(CaseRow.ended), col(CaseRow.at_stake).desc()).limit(MOST_LISTED)
             rows = (await session.exec(statement)).all()
-        return PAGES.TemplateResponse(request, "cases.html", {"cases": rows, "temporal_ui": temporal_ui})
+        return PAGES.TemplateResponse(
+            request, "cases.html", {"cases": rows, "temporal_ui": temporal_ui, "money": money}
+        )
 
     @router.get("/outbox", response_class=HTMLResponse)
     async def outbox(request: Request) -> Response:

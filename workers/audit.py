@@ -33,6 +33,9 @@ class Report:
         self.violations.append(f"{rule}: {what}")
 
 
+LIMITED_ENDS: Final = ("suspended", "still_unpaid", "skipped_to_the_end", "run_lost")
+"""Outcomes after which an account may stay restricted."""
+
 Check = Callable[[AsyncSession, Report], Awaitable[None]]
 
 
@@ -103,7 +106,7 @@ async def restrictions_are_lifted(session: AsyncSession, report: Report) -> None
     for access in (await session.exec(statement)).all():
         cases = select(CaseRow).where(CaseRow.account_id == access.account_id).order_by(col(CaseRow.opened_at).desc())
         last = (await session.exec(cases)).first()
-        if last and last.ended and last.outcome != "suspended":
+        if last and last.ended and last.outcome not in LIMITED_ENDS:
             report.broken(
                 "still restricted", f"{access.account_id} is {access.level}, but {last.id} ended {last.outcome}"
             )

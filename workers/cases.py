@@ -8,6 +8,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from models import ledger
 from models.database import Database
+from models.money import money
 from models.tables import CaseNote, CaseRow, EffectRow
 
 FORMAT = "%Y-%m-%d %H:%M"
@@ -15,10 +16,6 @@ FORMAT = "%Y-%m-%d %H:%M"
 
 class CaseError(RuntimeError):
     """The command cannot be followed; the message says why and what to do."""
-
-
-def _money(minor: int, currency: str) -> str:
-    return f"{minor / 100:,.2f} {currency.upper()}"
 
 
 async def listed(database: Database, *, everything: bool = False) -> list[dict[str, str]]:
@@ -35,7 +32,7 @@ async def listed(database: Database, *, everything: bool = False) -> list[dict[s
             "state": row.outcome or (row.state if row.state != "open" else row.stage or "open"),
             "next": row.next_title,
             "next_at": row.next_at.strftime(FORMAT) if row.next_at else "",
-            "at_stake": _money(row.at_stake, row.currency),
+            "at_stake": money(row.at_stake, row.currency),
         }
         for row in rows
     ]
@@ -73,7 +70,7 @@ async def story(database: Database, case_id: str) -> dict[str, Any]:
         "case": case.id,
         "account": case.account_id,
         "state": case.outcome or case.state,
-        "at_stake": _money(case.at_stake, case.currency),
+        "at_stake": money(case.at_stake, case.currency),
         "subjects": [row.subject for row in subjects],
         "lines": sorted(lines, key=lambda line: line["at"]),
     }

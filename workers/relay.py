@@ -11,13 +11,16 @@ import aiohttp
 import stripe
 import structlog
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from models import ledger
 from models.database import Database
-from models.tables import CaseRow, InboxEvent, wall
+from models.facts import ENDED_BY_LEAD, PLAN_DONE, RUN_LOST
+from models.tables import CaseRow, InboxEvent, TaskRow, wall
 from workers.connect import TASK_QUEUE
 from workers.routing import Router, StartRun, TellRun, name_of
 from workflows.visible import attributes_of, headline
@@ -121,7 +124,7 @@ class Relay:
         self._away = False
         await self._settle(event, "applied", reason)
 
-    async def _deliver(self, event: InboxEvent) -> str:
+    async def _deliver(self, event: InboxEvent, *, again: bool = True) -> str:
         await self._read_what_the_event_does_not_say(event)
         # `event` stays outside the session: after a rollback it could not be read any more, and never be settled.
         async with self._db.writing() as session:
@@ -130,11 +133,15 @@ class Relay:
                 row.account_id = event.account_id
                 session.add(row)
             route = await self._router.route(session, event)
+        unheard = False
         for delivery in route.deliveries:
             if isinstance(delivery, StartRun):
                 await self._start(delivery)
             else:
-                await self._tell(delivery)
+                unheard = await self._tell(delivery) or unheard
+        if unheard and again:
+            # The case closed while we spoke; what the event means now is for the router to say once more.
+            return f"{route.reason}; {await self._deliver(event, again=False)}"
         return route.reason
 
     async def _read_what_the_event_does_not_say(self, event: InboxEvent) -> None:
@@ -171,19 +178,40 @@ class Relay:
                 row.started = True
                 session.add(row)
 
-    async def _tell(self, delivery: TellRun) -> None:
+    async def _tell(self, delivery: TellRun) -> bool:
+        """Tell a run. True if its case had closed for another reason, so that nobody heard."""
         handle = self._client.get_workflow_handle(delivery.case_id)
+        gone = False
         try:
             await handle.signal("hear", delivery.fact)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise _away_or(error) from error
-            async with self._db.reading() as session:
-                row = await session.get(CaseRow, delivery.case_id)
-            if row and not row.ended:
-                raise LookupError(
-                    f"{delivery.case_id} is open in the database, but Temporal has no such run"
-                ) from error
+            gone = True
+        async with self._db.writing() as session:
+            case = await ledger.lock_case(session, delivery.case_id)
+            if gone and not case.ended:
+                await self._lose(session, case)
+            return case.ended and case.reason in (PLAN_DONE, ENDED_BY_LEAD, RUN_LOST)
+
+    async def _lose(self, session: AsyncSession, case: CaseRow) -> None:
+        """Close a case whose run is gone without having closed it (terminated, or lost): a person has to know."""
+        if not case.started:
+            raise LookupError(f"{case.id} has no run yet; it is being started")
+        log.error("relay.run_lost", case=case.id)
+        case.ended, case.state, case.stage = True, "ended", "run_lost"
+        case.outcome, case.reason, case.ended_at = "run_lost", RUN_LOST, wall()
+        session.add(case)
+        task = TaskRow(
+            key=f"{case.id}/run_lost/1",
+            account_id=case.account_id,
+            case_id=case.id,
+            owner=self._router.default_owner,
+            title="A run was terminated before its end: see what this account still needs",
+            opened_at=wall(),
+            due_at=wall() + timedelta(days=1),
+        )
+        await ledger.insert_once(session, task)
 
     async def _later(self, event: InboxEvent, delay: timedelta, reason: str, *, counted: bool) -> None:
         tries = event.tries + counted
@@ -207,10 +235,6 @@ class Relay:
 
 
 def _away_or(error: RPCError) -> Exception:
-    away = (
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.CANCELLED,
-    )
-    return Away(f"Temporal: {error.status.name}") if error.status in away else error
+    """Only what is wrong with the request itself counts against it; the rest may be mended without it."""
+    ours = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION)
+    return error if error.status in ours else Away(f"Temporal: {error.status.name}")

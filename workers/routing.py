@@ -60,6 +60,7 @@ class Router:
     def __init__(self, policy: PolicyFile, playbooks: Sequence[type[Playbook]] = PLAYBOOKS) -> None:
         self._policy = policy
         self._playbooks = {name_of(each): each for each in playbooks}
+        self.default_owner = policy.default.people.csm_lead
 
     def may_start(self, kind: str) -> bool:
         """Whether a fact of this kind may start a run for an account we have not met yet."""
@@ -160,6 +161,9 @@ class Router:
         if not start.joins:
             return None, f"{name} not started: {case.id} is open for this account"
         subject = CaseSubject(case_id=case.id, subject=fact.subject, at_stake=event.at_stake, joined_at=fact.at)
+        refused = self._playbooks[name].refuses(await self._case(session, case, event))
+        if refused:
+            return None, f"{fact.subject} did not join {case.id}: {refused}"
         known = await session.get(CaseSubject, (case.id, fact.subject))
         if known and known.joined_at != fact.at:
             return None, f"{fact.subject} is part of {case.id} already"

@@ -58,6 +58,8 @@ class Child:
             structlog.get_logger().warning("child.died", name=self.name, code=code)
             self.restarts += 1
             await asyncio.sleep(RESTART_AFTER_S)
+            if self._stopping:
+                return
             await self._spawn()
 
     def kill(self) -> None:

@@ -7,11 +7,12 @@ from typing import Final
 import orjson
 import stripe
 import structlog
+from sqlmodel import func, select
 
 from models import ledger
 from models.database import Database
 from models.stripe_events import READERS
-from models.tables import wall
+from models.tables import InboxEvent, wall
 from web.webhooks import Refused, row_of
 
 REACH: Final = timedelta(days=30)
@@ -52,8 +53,11 @@ async def sweep(database: Database, api: stripe.StripeClient, *, livemode: bool,
 async def sweep_for_ever(
     database: Database, api: stripe.StripeClient, stop: asyncio.Event, *, livemode: bool, every_s: float
 ) -> None:
-    """Sweep at the start as far back as Stripe reaches, then every `every_s` seconds with an overlap."""
-    reach = REACH
+    """Sweep at the start back to the last event we have, then every `every_s` seconds with an overlap.
+
+    A new installation begins with its own first day: what happened before it was handled otherwise.
+    """
+    reach = await _since_the_last_event(database)
     while not stop.is_set():
         try:
             await sweep(database, api, livemode=livemode, since=int((wall() - reach).timestamp()))
@@ -64,3 +68,10 @@ async def sweep_for_ever(
             await asyncio.wait_for(stop.wait(), every_s)
         except TimeoutError:
             continue
+
+
+async def _since_the_last_event(database: Database) -> timedelta:
+    async with database.reading() as session:
+        statement = select(func.max(InboxEvent.wall_received_at)).where(InboxEvent.source == "stripe")
+        last = (await session.exec(statement)).one()
+    return min(wall() - last + OVERLAP, REACH) if last else timedelta()

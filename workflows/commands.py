@@ -26,6 +26,7 @@ class Commands:
         self._finished = ""
         self._notes: list[Note] = []
         self._spoken = 0
+        self._taking = ""
         self._current: Step | None = None
         self._next_at: datetime | None = None
 
@@ -36,7 +37,7 @@ class Commands:
     def pause(self, by: str = LEAD) -> str:
         """Stop the clock. What is left moves by as long as the pause lasts."""
         self._paused_at = workflow.now()
-        return self._noted(by, "Paused.")
+        return self._noted(by, "Paused." + (f" {self._taking} is under way and is finished." if self._taking else ""))
 
     @pause.validator
     def _pause_fits(self, by: str = LEAD) -> None:

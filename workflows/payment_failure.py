@@ -176,12 +176,13 @@ class PaymentFailure(Playbook):
         day = self.rules.hard_cancel_day
         return None if day in (None, self.rules.suspend_day) else on_day(int(day or 0), self.cancel)
 
-    def after_the_providers_retry(self) -> datetime | None:
-        """In mode `observe` we speak an hour after the provider's own next attempt, so that its result is known."""
+    def after_the_providers_retry(self, planned: datetime) -> datetime:
+        """In mode `observe`, speak an hour after the provider's own attempt if one comes within a day of the plan."""
         said = str(self.reading("next_attempt"))
         if self.rules.mode != "observe" or not said:
-            return None
-        return datetime.fromisoformat(said) + timedelta(hours=1)
+            return planned
+        known = datetime.fromisoformat(said) + timedelta(hours=1)
+        return known if planned <= known <= planned + timedelta(days=1, hours=2) else planned
 
     def mail(self, template: str, by_decline: dict[str, str] | None = None) -> None:
         """Mail with the dates that this run's clock gives."""

@@ -5,9 +5,10 @@ out in order by one activity, which looks at the source of truth first and stops
 the reason gone. One activity a step keeps a month-long case within 20 billable actions.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -15,10 +16,11 @@ from temporalio.common import RetryPolicy
 from models import facts
 from models.cases import Batch, Case, Effect, Ending, Outcome, Parting
 from models.facts import Fact
+from models.money import major
 from workflows.commands import Commands
 from workflows.steps import Start, Step, Taken, after_a_quiet_time, ordered, reactions_of, title_of
 from workflows.verbs import Verbs
-from workflows.visible import STAGE, checklist
+from workflows.visible import AT_STAKE, STAGE, checklist
 
 
 class Over(Exception):
@@ -54,7 +56,6 @@ class Playbook(Commands, Verbs):
         self._reactions = 0
         self._last: Taken | None = None
         self._batches = 0
-        self._taking = ""
         self._stage = ""
 
     # Facts come as signals (the worker may be down); commands are updates, see `Commands`.
@@ -78,13 +79,12 @@ class Playbook(Commands, Verbs):
         self._day0 = workflow.now()
         self._steps = ordered(steps)
         try:
-            for position, step in enumerate(self._steps):
-                await self._come_due(step)
-                if step.name not in self._skipped:
-                    last = position == len(self._steps) - 1
-                    await self._take(step, Parting(outcome=otherwise) if last else None)
-            self._begin("close")
-            raise Over(await self._carry_out("The plan is done", "", closing=Parting(outcome=otherwise)))
+            try:
+                await self._play(otherwise)
+            except asyncio.CancelledError:
+                # "Request Cancellation" is the largest button in the Web UI; here it means what `end` means.
+                self._ended_by = "a cancellation in Temporal"
+                await self._attend()
         except Over as over:
             ended = over.outcome
         self._finished, self._current = ended.outcome, None
@@ -102,6 +102,18 @@ class Playbook(Commands, Verbs):
         return step.__name__ in self._done and step.__name__ != self._taking
 
     # Machinery.
+
+    async def _play(self, otherwise: str) -> NoReturn:
+        done = Parting(reason=facts.PLAN_DONE, outcome=otherwise)
+        for position, step in enumerate(self._steps):
+            await self._come_due(step)
+            if step.name not in self._skipped:
+                await self._take(step, done if position == len(self._steps) - 1 else None)
+        await self._attend()
+        self._begin("close")
+        skipped = Parting(reason=facts.PLAN_DONE, outcome="skipped_to_the_end")
+        await self._carry_out("The plan is done", "", closing=skipped)
+        raise RuntimeError("a closing batch came back without having closed the case")
 
     async def _come_due(self, step: Step) -> None:
         """Wait for the step's moment.
@@ -127,7 +139,9 @@ class Playbook(Commands, Verbs):
                     timeout_summary=step.title,
                 )
             except TimeoutError:
-                return
+                # Something said in the very activation in which the timer fires still counts.
+                if self._spoken == spoken:
+                    return
 
     def _due(self, step: Step) -> datetime | None:
         """When the step is due; None for the very first, which is due at once."""
@@ -136,8 +150,8 @@ class Playbook(Commands, Verbs):
         return after_a_quiet_time(self._planned(step), self._last)
 
     def _planned(self, step: Step) -> datetime:
-        moved = step.moved_to() if step.moved_to else None
-        return (moved or self._day0 + step.after) + self._shift
+        planned = self._day0 + step.after + self._shift
+        return step.moved_to(planned) if step.moved_to else planned
 
     async def _attend(self) -> None:
         """Act on what was said: endings are verified, facts answered, commands put on record."""
@@ -145,9 +159,9 @@ class Playbook(Commands, Verbs):
             if self._ended_by:
                 parting = self._parting(facts.ENDED_BY_LEAD)
                 self._begin("end")
-                raise Over(await self._carry_out(f"ended by {self._ended_by}", "", closing=parting))
+                await self._carry_out(f"Ended by {self._ended_by}", "", closing=parting)
             news, self._news = self._news, []
-            self._heard.extend(news)
+            self._heard.extend(fact for fact in news if fact.kind in self.ends_on)
             answered = [fact for fact in news if fact.kind in self._answers]
             if not answered:
                 self._begin("look")
@@ -165,18 +179,24 @@ class Playbook(Commands, Verbs):
         step.do()
         if step.stage:
             self._stage = step.stage
-            workflow.upsert_search_attributes([STAGE.value_set(step.stage)])
+            owed = self.reading("at_stake", self.case.at_stake)
+            amount = float(major(int(owed), self.case.currency))
+            workflow.upsert_search_attributes([STAGE.value_set(step.stage), AT_STAKE.value_set(amount)])
         self._done.append(step.name)
         self._last = Taken(planned=planned, at=workflow.now())
         self._taking = step.name
         await self._carry_out(step.title, step.title, closing=closing)
         self._taking = ""
 
-    async def _carry_out(self, title: str, shown: str, *, closing: Parting | None = None) -> Outcome:
-        """Have the queued effects carried out. Raises `Over` when that ended the run."""
+    async def _carry_out(self, title: str, shown: str, *, closing: Parting | None = None) -> None:
+        """Have the queued effects carried out. Raises `Over` when that ended the run.
+
+        A lead's `end` does not wait for a step that is in trouble: the step is given up, and whatever of it is
+        still under way finds the case closed.
+        """
         step, effects = self._step_name, tuple(self._queued)
         notes, self._notes = tuple(self._notes), []
-        partings = {} if closing and closing.effects else {kind: self._parting(kind) for kind in self.ends_on}
+        partings = {kind: self._parting(kind) for kind in self.ends_on}
         upcoming = next(iter(self._ahead()), None)
         while True:
             self._batches += 1
@@ -200,7 +220,7 @@ class Playbook(Commands, Verbs):
                 next_title=upcoming.title if upcoming else "",
                 next_at=self._due(upcoming) if upcoming else None,
             )
-            outcome: Outcome = await workflow.execute_activity(
+            carrying = workflow.start_activity(
                 "carry_out",
                 batch,
                 result_type=Outcome,
@@ -210,15 +230,33 @@ class Playbook(Commands, Verbs):
                 heartbeat_timeout=timedelta(seconds=10),
                 retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=10)),
             )
+            outcome = await self._unless_ended(carrying, closing)
+            if outcome is None:
+                self._queued.clear()
+                return
             self._readings = outcome.readings or self._readings
-            if outcome.over or outcome.outcome:
+            if outcome.over:
                 raise Over(outcome)
             if outcome.wait_until is None:
                 self._queued.clear()
-                return outcome
+                return
             await workflow.sleep(
                 max(outcome.wait_until - workflow.now(), timedelta(seconds=1)), summary=f"Held back: {title}"
             )
+
+    async def _unless_ended(
+        self, carrying: workflow.ActivityHandle[Outcome], closing: Parting | None
+    ) -> Outcome | None:
+        ending = closing is not None and closing.reason == facts.ENDED_BY_LEAD
+        try:
+            await workflow.wait_condition(lambda: carrying.done() or (bool(self._ended_by) and not ending))
+        except asyncio.CancelledError:
+            carrying.cancel()
+            raise
+        if carrying.done():
+            return await carrying
+        carrying.cancel()
+        return None
 
     def _parting(self, reason: str) -> Parting:
         """What is owed for one way to end, with keys that stay the same however often it is worked out."""
@@ -226,7 +264,7 @@ class Playbook(Commands, Verbs):
         self._queued = []
         self._begin(f"ending:{reason}")
         outcome = self.part(reason)
-        parting = Parting(outcome=outcome, effects=tuple(self._queued))
+        parting = Parting(reason=reason, outcome=outcome, effects=tuple(self._queued))
         self._queued, self._step_name, self._count = kept, kept_step, kept_count
         return parting
 

@@ -1,4 +1,4 @@
-"""Reinstatement (ledger P1.13): the money came after the case had ended in a suspension; give back what was taken."""
+"""Reinstatement (ledger P1.13): what was owed is settled after a suspension; give back what was taken."""
 
 from temporalio import workflow
 
@@ -10,10 +10,14 @@ from workflows.steps import Start, on_day
 
 @workflow.defn(name="reinstatement")
 class Reinstatement(Playbook):
-    """Paid after all: lift the suspension and say thank you."""
+    """Settled after all: lift the suspension, and say thank you if it was paid."""
 
-    starts_on = (Start(facts.INVOICE_PAID, only_if_limited=True),)
-    ends_on = (facts.INVOICE_PAID,)
+    starts_on = (
+        Start(facts.INVOICE_PAID, only_if_limited=True),
+        Start(facts.INVOICE_VOIDED, only_if_limited=True),
+        Start(facts.INVOICE_WRITTEN_OFF, only_if_limited=True),
+    )
+    ends_on = (facts.INVOICE_PAID, facts.INVOICE_VOIDED, facts.INVOICE_WRITTEN_OFF)
     watches = "invoices"
 
     @workflow.run
@@ -25,9 +29,13 @@ class Reinstatement(Playbook):
         """See whether everything that was owed is paid."""
 
     def part(self, reason: str) -> str:
-        """Give the account back."""
+        """Give the account back; a person sees to a subscription that was cancelled meanwhile."""
+        if reason == facts.ENDED_BY_LEAD:
+            return "ended_by_lead"
         self.restore_access()
         self.take_down_banner()
         self.clear_risk("payment issues")
-        self.email("dunning.recovered")
-        return "ended_by_lead" if reason == facts.ENDED_BY_LEAD else "reinstated"
+        self.task("Settled after the suspension: does the customer need a new subscription?")
+        if reason == facts.INVOICE_PAID:
+            self.email("dunning.recovered")
+        return "reinstated"

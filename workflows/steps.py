@@ -12,14 +12,14 @@ QUIET: Final = timedelta(hours=20)
 
 @dataclass(frozen=True)
 class Step:
-    """Something to do once, `after` the run's day 0. `moved_to` may move it to a moment that a reading tells of."""
+    """Something to do once, `after` the run's day 0. `moved_to` makes of its planned moment another, by a reading."""
 
     name: str
     title: str
     after: timedelta
     do: Callable[[], None]
     stage: str = ""
-    moved_to: Callable[[], datetime | None] | None = None
+    moved_to: Callable[[datetime], datetime] | None = None
 
 
 def on_day(
@@ -28,7 +28,7 @@ def on_day(
     *,
     stage: str = "",
     name: str = "",
-    moved_to: Callable[[], datetime | None] | None = None,
+    moved_to: Callable[[datetime], datetime] | None = None,
 ) -> Step:
     """A step on day `day`, counted from the start of the run (P0.2). `stage` is what the list of runs shows from then.
 

@@ -1,12 +1,12 @@
 """What a CSM lead sees of a run in the Temporal Web UI (P0.12)."""
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
 from models.cases import Case
+from models.money import major, money
 from workflows.steps import Step
 
 ACCOUNT: Final = SearchAttributeKey.for_keyword("AccountId")
@@ -37,14 +37,14 @@ def attributes_of(case: Case) -> TypedSearchAttributes:
         SearchAttributePair(SEGMENT, case.segment or "unknown"),
         SearchAttributePair(OWNER, case.owner or "unassigned"),
         SearchAttributePair(CURRENCY, case.currency.upper()),
-        SearchAttributePair(AT_STAKE, float(Decimal(case.at_stake) / 100)),
+        SearchAttributePair(AT_STAKE, float(major(case.at_stake, case.currency))),
     ]
     return TypedSearchAttributes(pairs)
 
 
 def headline(case: Case) -> str:
     """One line for the list of runs."""
-    return f"{case.account}: {Decimal(case.at_stake) / 100:,.2f} {case.currency.upper()} at stake"
+    return f"{case.account}: {money(case.at_stake, case.currency)} at stake"
 
 
 def checklist(

@@ -7,8 +7,9 @@ import pytest
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from itsdangerous.encoding import base64_decode, base64_encode, int_to_bytes
 
-from activities.merge_fields import money, zone_of
+from activities.merge_fields import zone_of
 from models.links import PAY_LINK_DAYS, BadLink, case_of_pay_link, pay_link
+from models.money import money
 
 SECRET = "a-secret-for-links-in-tests"
 CASE = "payment-failure/in_1"
