@@ -21,7 +21,7 @@ from temporalio.testing import TimeSkipper, TimeSkippingConfig
 from temporalio.worker import Worker
 
 from activities.assembly import Outside, assemble
-from activities.billing import close_stripe_client, stripe_client
+from activities.billing import Billing, close_stripe_client, stripe_client
 from activities.carry_out import Effects
 from models.cases import Ending
 from models.database import Database
@@ -68,6 +68,7 @@ class Town:
     task_queue: str
     policy: PolicyFile
     effects: Effects
+    billing: Billing
     url: str = ""
     worker: Worker = field(init=False)
     people: Counter[str] = field(default_factory=Counter)
@@ -268,7 +269,19 @@ async def town(
             await asyncio.sleep(0.002)
         url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         await simulator.webhook_endpoint(f"{url}/webhooks/stripe", WEBHOOK_SECRET)
-        here = Town(client, database, simulator, api, skipper, relay, task_queue, rules, assembled.effects, url)
+        here = Town(
+            client,
+            database,
+            simulator,
+            api,
+            skipper,
+            relay,
+            task_queue,
+            rules,
+            assembled.effects,
+            assembled.billing,
+            url,
+        )
         here.worker = here.new_worker()
         await here.worker.__aenter__()
         try:
