@@ -51,9 +51,9 @@ def main() -> NoReturn:
     """Run the command and leave at once: a short-lived Temporal client may abort in the interpreter's own exit."""
     code = 0
     try:
-        app(standalone_mode=False)
-    except typer.Exit as leaving:
-        code = leaving.exit_code
+        # Without "standalone mode" a command's exit code is what the call returns.
+        returned = app(standalone_mode=False, prog_name="holdfast")
+        code = returned if isinstance(returned, int) else 0
     except typer.Abort:
         code = 130
     except KeyboardInterrupt:
@@ -76,7 +76,10 @@ def _explain(error: Exception) -> int:
         _complain("; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()))
         return 2
     if isinstance(error, SQLAlchemyError):
-        _complain(f"the database does not do as asked ({type(error).__name__}); is DATABASE_URL right, and migrated?")
+        _complain(
+            f"the database does not do as asked ({type(error).__name__}): check DATABASE_URL, "
+            "and bring it to the newest schema with `holdfast migrate`"
+        )
         return 1
     _complain(str(error) if isinstance(error, KNOWN) else f"{type(error).__name__}: {error}")
     return 1
