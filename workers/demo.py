@@ -37,6 +37,8 @@ from workflows.visible import SEARCH_ATTRIBUTES
 
 HOME: Final = Path(".holdfast/demo")
 KILLED_ON: Final = 7
+PAPER: Final = 110
+"""Columns where there is no terminal to ask."""
 MANNERS: Final = {
     "duplicate": 0.15,
     "out_of_order": 0.2,
@@ -63,10 +65,10 @@ class Stage:
 
 async def play(*, customers: int, seed: int, days: int, stay: bool) -> int:
     """Play the month. The exit code: 0 if nobody was charged twice, written to after paying, and no event was lost."""
-    console = Console(stderr=not sys.stdout.isatty())
+    console = Console(stderr=True, width=PAPER) if not sys.stdout.isatty() else Console()
     stop = told_to_stop()
-    started = time.monotonic()
     async with _stage(seed, console) as stage:
+        started = time.monotonic()  # getting a Temporal server may take minutes, once
         _say_where(console, stage)
         await stage.population.settle_in(customers)
         counters = await _month(stage, console, stop, days)
@@ -75,7 +77,7 @@ async def play(*, customers: int, seed: int, days: int, stay: bool) -> int:
         found = await figures(stage.database, stage.simulator, stage.population, counters)
         found.seconds = round(time.monotonic() - started, 1)
         found.worker_killed = stage.worker.restarts
-        Console().print(table(found))
+        Console(width=None if sys.stdout.isatty() else PAPER).print(table(found))
         _complain(console, found)
         sys.stdout.write(json.dumps(found.as_json()) + "\n")
         sys.stdout.flush()

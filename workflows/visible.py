@@ -59,12 +59,12 @@ def checklist(
     lines = [f"**{state}**", ""] if state else []
     for step in steps:
         if step.name in done:
-            lines.append(f"- ✅ {step.title}")
+            lines.append(f"- ✓ {step.title}")
         elif step.name in skipped:
-            lines.append(f"- ⏭️ ~~{step.title}~~ (skipped)")
+            lines.append(f"- – ~~{step.title}~~ (skipped)")
         elif upcoming and step.name == upcoming.name:
             when = f" · **next, {due:%a %d %b %Y %H:%M} UTC**" if due else " · **now**"
-            lines.append(f"- ▶️ {step.title}{when} · `{step.name}`")
+            lines.append(f"- ▶ {step.title}{when} · `{step.name}`")
         else:
-            lines.append(f"- ⬜ {step.title} · `{step.name}`")
+            lines.append(f"- ○ {step.title} · `{step.name}`")
     return "\n".join(lines)

@@ -128,7 +128,7 @@ async def test_p0_12_a_lead_sees_the_plan_what_is_next_and_when(place: Town) -> 
         "Day 7: Try the card a last time, warn of the restriction, tell the CSM.",
     )
     details = await place.run(person.case).query("__temporal_workflow_metadata")
-    assert "✅ Day 3: Try the card again, then remind them." in str(details)
+    assert "✓ Day 3: Try the card again, then remind them." in str(details)
 
 
 async def test_p0_10_the_story_of_a_case_names_every_effect_and_why_one_was_held_back(place: Town) -> None:
