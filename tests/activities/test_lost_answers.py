@@ -1,16 +1,89 @@
 """Answers that never arrive: whatever the provider does, one batch tried again and again does each thing once."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.systems import TryAgain
-from models.cases import CancelSubscription, Effect, Parting, SetAccess
-from models.facts import PAID_BY_RETRY, PLAN_DONE
-from models.tables import Access, EffectRow
-from tests.activities.errands import MAIL, NOW, PAY, batch, carried_out, case_of, charge, mail, states
+from models.cases import Batch, CancelSubscription, Charge, Effect, Email, Outcome, Parting, SetAccess
+from models.facts import INVOICE_PAID, PAID_BY_RETRY, PLAN_DONE
+from models.tables import Access, CaseRow, CaseSubject, EffectRow
 from tests.town import Customer, Town
+
+NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
+PAY = "/v1/invoices/*/pay"
+MAIL = "/v3/mail/send"
+
+
+async def case_of(place: Town, *outcomes: str) -> Customer:
+    """A customer with a refused invoice and a case, but no run: the test is the one who carries batches out."""
+    await place.simulator.webhooks(lost=1.0)
+    person = await place.customer(*outcomes)
+    person.invoice = (await place.simulator.cycle(person.subscription))["id"]
+    async with place.database.writing() as session:
+        session.add(
+            CaseRow(
+                id=person.case, playbook="payment-failure", account_id=person.id, subject=person.invoice, opened_at=NOW
+            )
+        )
+        await session.flush()
+        session.add(CaseSubject(case_id=person.case, subject=person.invoice, joined_at=NOW))
+    return person
+
+
+def batch(person: Customer, *effects: Effect, closing: Parting | None = None) -> Batch:
+    """A batch as the playbook would send it."""
+    partings = {}
+    for reason, outcome in ((INVOICE_PAID, "recovered_by_customer"), (PAID_BY_RETRY, "recovered_by_retry")):
+        thanks = Email(key=f"{person.case}/ending:{reason}/2", title="Thanks", template="dunning.recovered")
+        access = SetAccess(key=f"{person.case}/ending:{reason}/1", title="Restore", level="full")
+        partings[reason] = Parting(reason=reason, outcome=outcome, effects=(access, thanks))
+    return Batch(
+        case=person.case,
+        account=person.id,
+        subject=person.invoice,
+        playbook="payment-failure",
+        step="step",
+        title="A step.",
+        since=NOW,
+        now=NOW,
+        watch="invoices",
+        effects=effects,
+        partings=partings,
+        closing=closing,
+    )
+
+
+def charge(person: Customer) -> Charge:
+    """The retry of the step."""
+    return Charge(key=f"{person.case}/step/1", title="Retry", invoice=person.invoice, then=PAID_BY_RETRY)
+
+
+def mail(person: Customer) -> Email:
+    """The mail of the step."""
+    return Email(key=f"{person.case}/step/2", title="Mail", template="dunning.d3", restrict_at=NOW, suspend_at=NOW)
+
+
+async def carried_out(place: Town, wanted: Batch, tries: int = 6) -> Outcome:
+    """Try a batch until it comes back, as Temporal would."""
+    for number in range(1, tries + 1):
+        try:
+            outcome: Outcome = await ActivityEnvironment().run(place.effects.carry_out, wanted)
+        except Exception:
+            if number == tries:
+                raise
+            continue
+        return outcome
+    raise AssertionError("unreachable")
+
+
+async def states(place: Town) -> dict[str, str]:
+    """The ledger: key after the case id, and state."""
+    rows: list[EffectRow] = await place.rows(EffectRow)
+    return {row.key.removeprefix(f"{row.case_id}/"): row.state for row in rows}
+
 
 FAULTS = ["429", "503", "500_before", "500_after", "cut_before", "cut_after", "cut_midway"]
 
