@@ -103,12 +103,16 @@ class SendGridMail:
         """Send it.
 
         Raises:
-            TryAgain: SendGrid did not take it (429, 503, no connection made).
+            TryAgain: SendGrid did not take it (429, 503, no connection made), or the letter cannot be written (C15).
         """
         recipient = str(picture.fields.get("email", ""))
         if not recipient:
             return Answer("refused", "the account has no e-mail address")
-        letter = self._postroom.write(effect, batch, picture)
+        try:
+            letter = self._postroom.write(effect, batch, picture)
+        except letters.LetterError as error:
+            # Nothing was sent, so nothing is in doubt: it goes as soon as the template or the field is mended.
+            raise TryAgain(str(error)) from error
         mail = self._mail(effect, batch, picture, letter, recipient)
         answer = await asyncio.to_thread(self._send, mail)
         if answer.state == "done":

@@ -4,13 +4,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
 from activities.systems import TryAgain
 from models.cases import Batch, CancelSubscription, Charge, Effect, Email, Outcome, Parting, SetAccess
 from models.facts import INVOICE_PAID, PAID_BY_RETRY, PLAN_DONE
 from models.tables import Access, CaseRow, CaseSubject, EffectRow
-from tests.town import Customer, Town
+from simulator.running import SimulatorControl
+from tests.town import Customer, Town, town
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
 PAY = "/v1/invoices/*/pay"
@@ -122,6 +124,18 @@ async def test_a_mail_that_was_surely_not_taken_is_sent_later_and_once(place: To
     await carried_out(place, batch(person, mail(person)))
     assert len(await place.simulator.mailbox()) == 1
     assert await states(place) == {"step/2": "done"}
+
+
+async def test_c15_a_letter_that_cannot_be_written_is_not_in_doubt(
+    client: Client, the_simulator: SimulatorControl, database_url: str
+) -> None:
+    async with town(client, the_simulator, database_url, {"company": {"postal_address": ""}}) as place:
+        person = await case_of(place, "insufficient_funds")
+        for _ in range(2):
+            with pytest.raises(TryAgain, match="lacks merge fields: postal_address"):
+                await ActivityEnvironment().run(place.effects.carry_out, batch(person, mail(person)))
+        assert await states(place) == {}
+        assert await place.simulator.mailbox() == []
 
 
 @pytest.mark.parametrize(("kind", "sent"), [("500_before", 0), ("500_after", 1), ("cut_after", 1)])
