@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent / "emails"
 DEFAULT_LOCALE = "en"
 
 # The words read right without these; every other field must say something.
-MAY_BE_EMPTY = frozenset({"first_name", "card_last4", "next_attempt"})
+MAY_BE_EMPTY = frozenset(
+    {"first_name", "card_last4", "next_attempt", "account_name", "open_items", "goals", "usage_summary"}
+)
 
 _SUBJECT, _HTML, _TEXT = "subject.txt", "body.mjml", "body.txt"
 # Line breaks and other control characters, and the marks that turn the reading direction of what follows.
