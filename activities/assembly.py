@@ -8,7 +8,11 @@ from activities.access import ProductAccess
 from activities.billing import Billing
 from activities.carry_out import Effects
 from activities.crm import Crm
+from activities.known import known_watches
+from activities.merge_fields import Fields
 from activities.messages import Outbox, Postroom, SendGridMail
+from activities.offers import Offers
+from activities.systems import Watch
 from models.database import Database
 from models.policy import PolicyFile
 
@@ -37,13 +41,16 @@ class Assembled:
 
 def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assembled:
     """Build every system with its client."""
-    postroom = Postroom(policy, outside.public_url, outside.link_secret)
+    fields = Fields(outside.public_url, outside.link_secret)
+    postroom = Postroom(database, policy, fields)
     billing = Billing(database, outside.stripe)
+    offers = Offers(database, outside.stripe)
     access = ProductAccess(database, outside.product_url, outside.product_secret)
-    crm = Crm(database, policy, outside.public_url, outside.link_secret)
+    crm = Crm(policy, fields)
+    watches: list[Watch] = [billing, *known_watches(database, policy)]
     if outside.sendgrid_key:
         mail = SendGridMail(database, postroom, outside.sendgrid_key, outside.sendgrid_base or None)
-        effects = Effects(database, [billing], inside=[crm], outside=[billing, access, mail])
+        effects = Effects(database, policy, watches, inside=[crm], outside=[billing, offers, access, mail])
     else:
-        effects = Effects(database, [billing], inside=[crm, Outbox(postroom)], outside=[billing, access])
+        effects = Effects(database, policy, watches, inside=[crm, Outbox(postroom)], outside=[billing, offers, access])
     return Assembled(effects, billing, outside.stripe)

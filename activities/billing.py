@@ -1,6 +1,8 @@
 """Billing at Stripe: looking at invoices, charging them, switching retries off, cancelling."""
 
+from calendar import monthrange
 from dataclasses import replace
+from datetime import date
 from typing import Any, Final
 
 import stripe
@@ -13,9 +15,10 @@ from models.database import Database
 from models.declines import Decline
 from models.invoices import Invoice, id_of, read_invoice
 from models.picture import Card, Owed, Picture
-from models.tables import Account, Attempt, CaseRow
+from models.tables import Account, Attempt, CaseRow, wall
 
 TIMEOUT_S: Final = 15
+CARD: Final = ["invoice_settings.default_payment_method"]
 EXPAND: Final = [
     "customer",
     "customer.invoice_settings.default_payment_method",
@@ -57,13 +60,14 @@ class Billing:
         found = await self._stripe.v1.charges.retrieve_async(charge)
         return id_of(_plain(found).get("customer"))
 
-    async def learn_account(self, customer: str) -> Account:
-        """Read a customer we do not know yet: whose CSM, which segment. Known ones are brought up to date by looks."""
+    async def learn_account(self, customer: str, *, again: bool = False) -> Account:
+        """Read a customer we do not know yet, or `again`: whose CSM, which segment, which card."""
         async with self._db.reading() as session:
             known = await session.get(Account, customer)
-        return known or await self._remember_account(
-            customer, _plain(await self._stripe.v1.customers.retrieve_async(customer))
-        )
+        if known and not again:
+            return known
+        found = await self._stripe.v1.customers.retrieve_async(customer, {"expand": CARD})
+        return await self._remember_account(customer, _plain(found))
 
     async def status_of(self, invoice: str) -> str:
         """The invoice's status at Stripe now: draft, open, paid, void or uncollectible."""
@@ -107,26 +111,19 @@ class Billing:
         return ""
 
     async def _remember_account(self, account_id: str, customer: dict[str, Any]) -> Account:
-        told = customer.get("metadata") or {}
-        locales = customer.get("preferred_locales") or [""]
-        fresh = Account(
-            id=account_id,
-            name=customer.get("name") or "",
-            email=customer.get("email") or "",
-            locale=locales[0],
-            timezone=told.get("timezone", ""),
-            owner=told.get("csm", ""),
-            segment=told.get("segment", ""),
-            strategic=told.get("strategic", "") in ("1", "true", "yes"),
-            mrr=int(told["mrr"]) if str(told.get("mrr", "")).isdigit() else 0,
-        )
+        """Keep what Stripe says of a customer; what it does not say stays as it was loaded from elsewhere."""
+        said = _said_of(customer)
         async with self._db.reading() as session:
             known = await session.get(Account, account_id)
-        if known and known.model_dump(exclude={"wall_updated_at"}) == fresh.model_dump(exclude={"wall_updated_at"}):
+        if known and all(getattr(known, name) == value for name, value in said.items()):
             return known
         async with self._db.writing() as session:
-            await session.merge(fresh)
-        return fresh
+            row = await session.get(Account, account_id) or Account(id=account_id)
+            for name, value in said.items():
+                setattr(row, name, value)
+            row.wall_updated_at = wall()
+            await ledger.insert_once(session, row) if row not in session else session.add(row)
+        return row
 
     # Doing.
 
@@ -234,6 +231,35 @@ class Billing:
                     decline=decline.name if decline else "",
                 ),
             )
+
+
+def _said_of(customer: dict[str, Any]) -> dict[str, Any]:
+    """The columns of an account that Stripe's customer fills."""
+    told = customer.get("metadata") or {}
+    locales = customer.get("preferred_locales") or []
+    said: dict[str, Any] = {
+        "name": customer.get("name"),
+        "email": customer.get("email"),
+        "locale": locales[0] if locales else "",
+        "timezone": told.get("timezone"),
+        "company": told.get("company"),
+        "owner": told.get("csm"),
+        "segment": told.get("segment"),
+        "plan": told.get("plan"),
+        "mrr": int(told["mrr"]) if str(told.get("mrr", "")).isdigit() else None,
+        "strategic": told["strategic"] in ("1", "true", "yes") if "strategic" in told else None,
+    }
+    default = (customer.get("invoice_settings") or {}).get("default_payment_method")
+    card = default.get("card") if isinstance(default, dict) else None
+    if isinstance(card, dict):
+        said["card_last4"] = card.get("last4")
+        said["card_expires_on"] = last_day(card["exp_year"], card["exp_month"])
+    return {name: value for name, value in said.items() if value not in (None, "")}
+
+
+def last_day(year: int, month: int) -> date:
+    """The last day of a month: a card is good until then (P2.1)."""
+    return date(year, month, monthrange(year, month)[1])
 
 
 def _plain(found: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from models.cases import Batch, Effect, Outcome, Parting, Result
 from models.database import Database
 from models.gate import Held, LookAgain, news_count
 from models.picture import Picture
+from models.policy import PolicyFile
 
 LOOKS = 20
 """How often one batch looks again because news keeps coming in, before Temporal's retry takes over."""
@@ -44,11 +45,13 @@ class Effects:
     def __init__(
         self,
         database: Database,
+        policy: PolicyFile,
         watches: Iterable[Watch],
         inside: Iterable[Inside],
         outside: Iterable[Outside],
     ) -> None:
         self._db = database
+        self._policy = policy
         self._watches = {watch.name: watch for watch in watches}
         self._inside = {kind: system for system in inside for kind in system.kinds}
         self._outside = {kind: system for system in outside for kind in system.kinds}
@@ -61,7 +64,7 @@ class Effects:
         are looked up at the provider before anything is done again.
         """
         async with _beating():
-            return await _Try(self._db, self._watches, self._inside, self._outside, batch).carry_out()
+            return await _Try(self._db, self._policy, self._watches, self._inside, self._outside, batch).carry_out()
 
 
 class _Try:
@@ -70,12 +73,14 @@ class _Try:
     def __init__(
         self,
         database: Database,
+        policy: PolicyFile,
         watches: dict[str, Watch],
         inside: dict[str, Inside],
         outside: dict[str, Outside],
         batch: Batch,
     ) -> None:
         self._db = database
+        self._policy = policy
         self._watches = watches
         self._inside = inside
         self._outside = outside
@@ -165,7 +170,10 @@ class _Try:
         """Take the key under the gate; effects inside our own database are done in the same transaction."""
         noted = outside.before(effect, self._picture) if outside else {}
         async with self._db.writing() as session:
-            row, fresh = await ledger.claim(session, self._batch, effect, self._picture, parting=parting, detail=noted)
+            limits = self._policy.for_segment(str(self._picture.readings.get("segment", ""))).offers
+            row, fresh = await ledger.claim(
+                session, self._batch, effect, self._picture, parting=parting, detail=noted, offers=limits
+            )
             if isinstance(row, Held):
                 return row
             if row.state == "claimed" and not fresh:
@@ -173,7 +181,8 @@ class _Try:
             if row.state == "claimed" and not outside:
                 answer = await self._inside[effect.kind].write(session, effect, self._batch, self._picture)
                 await ledger.settle(session, effect.key, answer.state, answer.reason, answer.detail)
-                self._results[effect.key] = Result(state=answer.state, reason=answer.reason)
+                deadline = getattr(effect, "deadline", None) if answer.state == "done" else None
+                self._results[effect.key] = Result(state=answer.state, reason=answer.reason, deadline=deadline)
                 return answer.state
         if row.state != "claimed":
             self._results[effect.key] = ledger.result_of(row)

@@ -1,34 +1,30 @@
 """What we keep ourselves about an account: tasks, risk signals, banners, facts of our own. Rows, so never in doubt."""
 
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities import letters
-from activities.merge_fields import merge_fields
+from activities.merge_fields import Fields
 from activities.systems import Answer
 from models import ledger
-from models.cases import Banner, Batch, Risk, Task, Tell
-from models.database import Database
+from models.cases import Banner, Batch, Deal, Offer, Risk, Task, Tell
+from models.customers import Contract, DealRow, OfferRow
 from models.picture import Picture
 from models.policy import PolicyFile
-from models.tables import InboxEvent, Message, RiskSignal, TaskRow
-
-OURSELVES: Final = "holdfast"
+from models.tables import OURSELVES, Account, InboxEvent, Message, RiskSignal, TaskRow
 
 
 class Crm:
     """The built-in CRM: tables of ours behind the same verbs another CRM would serve."""
 
-    kinds: tuple[str, ...] = ("task", "risk", "banner", "tell")
+    kinds: tuple[str, ...] = ("task", "risk", "banner", "tell", "offer", "deal")
 
-    def __init__(self, database: Database, policy: PolicyFile, public_url: str = "", link_secret: str = "") -> None:
-        self._db = database
+    def __init__(self, policy: PolicyFile, fields: Fields) -> None:
         self._policy = policy
-        self._public_url = public_url
-        self._link_secret = link_secret
+        self._fields = fields
 
     async def write(self, session: AsyncSession, effect: Any, batch: Batch, picture: Picture) -> Answer:
         """Write the rows of one effect."""
@@ -40,6 +36,10 @@ class Crm:
             return await self._banner(session, effect, batch, picture)
         if isinstance(effect, Tell):
             return await self._tell(session, effect, batch)
+        if isinstance(effect, Offer):
+            return await self._offer(session, effect, batch)
+        if isinstance(effect, Deal):
+            return await self._deal(session, effect, batch)
         raise TypeError(f"the CRM does not do {effect!r}")
 
     async def _task(self, session: AsyncSession, effect: Task, batch: Batch, picture: Picture) -> Answer:
@@ -47,8 +47,7 @@ class Crm:
         owner = effect.owner or str(picture.readings.get("owner", "")) or policy.people.csm_lead
         body = ""
         if effect.template:
-            fields = merge_fields(batch, picture, policy, self._public_url, self._link_secret)
-            body = letters.render(effect.template, fields).text
+            body = letters.render(effect.template, self._fields.of(batch, picture, policy, effect)).text
         row = TaskRow(
             key=effect.key,
             account_id=batch.account,
@@ -58,6 +57,7 @@ class Crm:
             body=body,
             opened_at=batch.now,
             due_at=effect.due,
+            answers=" ".join(effect.answers),
         )
         await ledger.insert_once(session, row)
         return Answer(reason=f"for {owner}")
@@ -91,8 +91,9 @@ class Crm:
             )
             return Answer()
         policy = self._policy.for_segment(str(picture.readings.get("segment", "")))
-        fields = merge_fields(batch, picture, policy, self._public_url, self._link_secret)
-        letter = letters.render(effect.template, fields, locale=str(picture.fields.get("locale", "")) or "en")
+        person = picture.person("billing")
+        fields = self._fields.of(batch, picture, policy, effect)
+        letter = letters.render(effect.template, fields, locale=(person.locale if person else "") or "en")
         row = Message(
             key=effect.key,
             account_id=batch.account,
@@ -114,8 +115,40 @@ class Crm:
             kind=effect.fact,
             account_id=batch.account,
             subject=batch.subject,
+            value=effect.value,
             occurred_at=batch.now,
             body=b"{}",
         )
         await ledger.insert_once(session, row)
+        return Answer()
+
+    async def _offer(self, session: AsyncSession, effect: Offer, batch: Batch) -> Answer:
+        row = OfferRow(
+            key=effect.key,
+            account_id=batch.account,
+            case_id=batch.case,
+            what=effect.what,
+            pct=effect.pct,
+            months=effect.months,
+            approver=effect.approver,
+            made_at=batch.now,
+            expires_at=effect.expires,
+        )
+        await ledger.insert_once(session, row)
+        return Answer()
+
+    async def _deal(self, session: AsyncSession, effect: Deal, batch: Batch) -> Answer:
+        contract = await session.get(Contract, batch.subject.partition("/")[0])
+        account = await session.get(Account, batch.account)
+        row = await session.get(DealRow, batch.case) or DealRow(
+            case_id=batch.case, account_id=batch.account, moved_at=batch.now
+        )
+        company = (account.company if account else "") or batch.account
+        row.stage, row.moved_at = effect.stage, batch.now
+        row.expansion_potential = effect.expansion_potential or row.expansion_potential
+        if contract:
+            row.name = f"Renewal - {company} - {contract.renews_on.year}"
+            row.value, row.currency = contract.value, contract.currency
+            row.renewal_date, row.contract_term = contract.renews_on, contract.term
+        session.add(row)
         return Answer()

@@ -3,44 +3,86 @@
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from models.cases import Batch, Email
-from models.links import pay_link
-from models.picture import Picture
+from models.cases import Banner, Batch, Email, Task
+from models.customers import OfferRow
+from models.links import link
+from models.picture import Person, Picture
 from models.policy import Policy
 
 
-def merge_fields(
-    batch: Batch, picture: Picture, policy: Policy, public_url: str, link_secret: str, email: Email | None = None
-) -> dict[str, str | int]:
-    """Every field a template may use. Dates are the account's local dates."""
-    said = picture.fields
-    zone = zone_of(str(said.get("timezone", "")))
-    restrict = email.restrict_at if email else None
-    suspend = email.suspend_at if email else None
-    link = pay_link(public_url, link_secret, batch.case)
-    next_attempt = str(said.get("next_attempt", ""))
-    name = str(said.get("name", ""))
-    return {
-        "first_name": name.split()[0] if name else "",
-        "company": policy.company.name,
-        "product": policy.company.product,
-        "postal_address": policy.company.postal_address,
-        "support_email": policy.company.support_email,
-        "amount": str(said.get("amount", "")),
-        "card_last4": said.get("card_last4", ""),
-        "invoice_number": said.get("invoice_number", ""),
-        "decline": said.get("decline", "soft"),
-        "update_url": link,
-        "reactivate_url": link,
-        "days_left": max(0, _days(batch.now, restrict)) if restrict else 0,
-        "restrict_date": _date(restrict, zone),
-        "suspend_date": _date(suspend, zone),
-        "next_attempt": _date(datetime.fromisoformat(next_attempt), zone) if next_attempt else "",
-        "account": batch.account,
-        "days_late": _days(batch.since, batch.now),
-        "attempts": int(picture.readings.get("attempts", 0)),
-        "decline_code": str(picture.readings.get("decline_code", "")),
-    }
+class Fields:
+    """Makes merge fields; one for each process, with what every message shares."""
+
+    def __init__(self, public_url: str, link_secret: str) -> None:
+        self._public_url = public_url
+        self._secret = link_secret
+
+    def of(
+        self,
+        batch: Batch,
+        picture: Picture,
+        policy: Policy,
+        effect: Email | Banner | Task,
+        *,
+        offer: OfferRow | None = None,
+    ) -> dict[str, str | int]:
+        """Every field a template may use. Dates are the local dates of whom it is written to."""
+        person = picture.person(effect.to if isinstance(effect, Email) else "billing") or Person()
+        zone = zone_of(person.timezone)
+        fields: dict[str, str | int] = {
+            **self._always(batch, person, policy),
+            **picture.fields,
+            **effect.fields,
+            **{name: date_in(at, zone) for name, at in effect.dates.items()},
+        }
+        next_attempt = str(fields.get("next_attempt", ""))
+        fields["next_attempt"] = date_in(datetime.fromisoformat(next_attempt), zone) if next_attempt else ""
+        restrict = effect.dates.get("restrict_date")
+        if restrict:
+            fields["days_left"] = max(0, _days(batch.now, restrict))
+        if offer:
+            fields |= {
+                "pct": offer.pct,
+                "months": offer.months,
+                "pause_months": offer.months,
+                "expires": date_in(offer.expires_at, zone),
+                "offer_url": link(self._public_url, self._secret, "offer", offer.key),
+            }
+        return fields
+
+    def _always(self, batch: Batch, person: Person, policy: Policy) -> dict[str, str | int]:
+        pay = link(self._public_url, self._secret, "pay", batch.case)
+        return {
+            "first_name": person.name.split()[0] if person.name.strip() else "",
+            "company": policy.company.name,
+            "product": policy.company.product,
+            "postal_address": policy.company.postal_address,
+            "support_email": policy.company.support_email,
+            "account": batch.account,
+            "account_name": "",
+            "csm_name": f"your team at {policy.company.name}",
+            "csm_email": policy.company.support_email,
+            "executive_name": policy.people.executive_name,
+            "decline": "soft",
+            "days_left": 0,
+            "days_late": _days(batch.since, batch.now),
+            "days": _days(batch.since, batch.now),
+            "update_url": pay,
+            "reactivate_url": pay,
+            "unsubscribe_url": link(
+                self._public_url, self._secret, "unsubscribe", f"{batch.account} {person.id}".strip()
+            ),
+            "app_url": policy.links.app,
+            "article_url": policy.links.article,
+            "tutorial_url": policy.links.tutorial,
+            "booking_url": policy.links.booking,
+            "wizard_url": policy.links.wizard,
+            "help_url": policy.links.help,
+            "story_url": policy.links.story,
+            "story": policy.words.story,
+            "value_metric": policy.words.value_metric,
+            "updates": policy.words.updates,
+        }
 
 
 def zone_of(name: str) -> ZoneInfo:
@@ -51,12 +93,11 @@ def zone_of(name: str) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def _days(now: datetime, then: datetime | None) -> int:
-    return round((then - now) / timedelta(days=1)) if then else 0
-
-
-def _date(at: datetime | None, zone: ZoneInfo) -> str:
-    if at is None:
-        return ""
+def date_in(at: datetime, zone: ZoneInfo) -> str:
+    """A date as people say it, where they are: Monday 14 December."""
     local = at.astimezone(zone)
     return f"{local:%A} {local.day} {local:%B}"
+
+
+def _days(now: datetime, then: datetime) -> int:
+    return round((then - now) / timedelta(days=1))

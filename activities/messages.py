@@ -12,25 +12,27 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities import letters
 from activities.letters import Letter
-from activities.merge_fields import merge_fields
+from activities.merge_fields import Fields
 from activities.systems import Answer, TryAgain
 from models import ledger
 from models.cases import Batch, Email
+from models.customers import OfferRow
 from models.database import Database
-from models.picture import Picture
+from models.picture import Person, Picture
 from models.policy import Policy, PolicyFile
 from models.tables import Message
 
 TIMEOUT_S: Final = 10
+NO_ADDRESS: Final = "nobody at the account has an e-mail address"
 
 
 class Postroom:
     """Writes the letter of an e-mail effect from current facts; both ways of sending share it."""
 
-    def __init__(self, policy: PolicyFile, public_url: str, link_secret: str) -> None:
+    def __init__(self, database: Database, policy: PolicyFile, fields: Fields) -> None:
+        self._db = database
         self._policy = policy
-        self._public_url = public_url
-        self._link_secret = link_secret
+        self._fields = fields
 
     def policy(self, picture: Picture) -> Policy:
         """The policy of the account's segment."""
@@ -40,22 +42,34 @@ class Postroom:
         """The template for the decline class as it is now."""
         return effect.by_decline.get(str(picture.fields.get("decline", "")), effect.template)
 
-    def write(self, effect: Email, batch: Batch, picture: Picture) -> Letter:
+    def recipient(self, effect: Email, picture: Picture) -> Person | None:
+        """Who gets it; None if nobody there has an address."""
+        person = picture.person(effect.to)
+        return person if person and person.email else None
+
+    async def offer(self, effect: Email) -> OfferRow | None:
+        """The offer the mail speaks of."""
+        if not effect.offer:
+            return None
+        async with self._db.reading() as session:
+            return await session.get(OfferRow, effect.offer)
+
+    def write(self, effect: Email, batch: Batch, picture: Picture, offer: OfferRow | None) -> Letter:
         """Render the letter. Raises `letters.MissingField` before anything is sent (C15)."""
-        fields = merge_fields(batch, picture, self.policy(picture), self._public_url, self._link_secret, effect)
-        return letters.render(
-            self.template(effect, picture), fields, locale=str(picture.fields.get("locale", "")) or "en"
-        )
+        fields = self._fields.of(batch, picture, self.policy(picture), effect, offer=offer)
+        person = picture.person(effect.to)
+        return letters.render(self.template(effect, picture), fields, locale=(person.locale if person else "") or "en")
 
     def message(self, effect: Email, batch: Batch, picture: Picture, letter: Letter) -> Message:
         """The row that keeps what was sent."""
+        person = self.recipient(effect, picture)
         return Message(
             key=effect.key,
             account_id=batch.account,
             case_id=batch.case,
             channel="email",
             template=self.template(effect, picture),
-            recipient=str(picture.fields.get("email", "")),
+            recipient=person.email if person else "",
             subject=letter.subject,
             html=letter.html,
             text=letter.text,
@@ -73,9 +87,10 @@ class Outbox:
 
     async def write(self, session: AsyncSession, effect: Email, batch: Batch, picture: Picture) -> Answer:
         """Put the mail into the outbox."""
-        if not picture.fields.get("email"):
-            return Answer("refused", "the account has no e-mail address")
-        letter = self._postroom.write(effect, batch, picture)
+        if not self._postroom.recipient(effect, picture):
+            return Answer("refused", NO_ADDRESS)
+        offer = await session.get(OfferRow, effect.offer) if effect.offer else None
+        letter = self._postroom.write(effect, batch, picture, offer)
         await ledger.insert_once(session, self._postroom.message(effect, batch, picture, letter))
         return Answer()
 
@@ -105,11 +120,11 @@ class SendGridMail:
         Raises:
             TryAgain: SendGrid did not take it (429, 503, no connection made), or the letter cannot be written (C15).
         """
-        recipient = str(picture.fields.get("email", ""))
+        recipient = self._postroom.recipient(effect, picture)
         if not recipient:
-            return Answer("refused", "the account has no e-mail address")
+            return Answer("refused", NO_ADDRESS)
         try:
-            letter = self._postroom.write(effect, batch, picture)
+            letter = self._postroom.write(effect, batch, picture, await self._postroom.offer(effect))
         except letters.LetterError as error:
             # Nothing was sent, so nothing is in doubt: it goes as soon as the template or the field is mended.
             raise TryAgain(str(error)) from error
@@ -122,12 +137,12 @@ class SendGridMail:
                 await ledger.insert_once(session, row)
         return answer
 
-    def _mail(self, effect: Email, batch: Batch, picture: Picture, letter: Letter, recipient: str) -> Mail:
+    def _mail(self, effect: Email, batch: Batch, picture: Picture, letter: Letter, recipient: Person) -> Mail:
         company = self._postroom.policy(picture).company
         mail = Mail()
         mail.from_email = From(company.from_email, company.name)
         mail.reply_to = ReplyTo(company.support_email)
-        mail.to = To(recipient, str(picture.fields.get("name", "")) or None)
+        mail.to = To(recipient.email, recipient.name or None)
         mail.subject = Subject(letter.subject)
         mail.content = [Content("text/plain", letter.text), Content("text/html", letter.html)]
         mail.custom_arg = [CustomArg("effect", effect.key), CustomArg("case", batch.case)]

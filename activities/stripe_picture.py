@@ -9,7 +9,7 @@ from models.cases import Reading
 from models.declines import Decline
 from models.invoices import Invoice, id_of
 from models.money import total
-from models.picture import Card, Owed, Picture
+from models.picture import Card, Owed, Person, Picture
 from models.tables import Account
 
 
@@ -103,24 +103,29 @@ def picture_of(
     }
     owing = [(each.invoice.amount_remaining or each.invoice.amount_paid, each.invoice.currency) for each in shown]
     fields: dict[str, str | int] = {
-        "name": account.name,
-        "email": account.email,
-        "locale": account.locale,
-        "timezone": account.timezone,
         "card_last4": first.failed_card.last4 if first and first.failed_card else "",
         "amount": total(owing),
         "invoice_number": ", ".join(each.invoice.number or each.invoice.id for each in shown),
         "decline": str(readings["decline"]),
         "next_attempt": str(readings["next_attempt"]),
+        "attempts": int(readings["attempts"]),
+        "decline_code": str(readings["decline_code"]),
+        "account_name": account.company,
     }
     return Picture(
         over=over,
         readings=readings,
         fields=fields,
+        people={"billing": person_of(account)},
         owed=owed,
         fates={key: _fate(each.invoice) for key, each in owed.items()},
         subscriptions=tuple(sorted({id_of(_subscription(raw)) for _, raw in pages if _is_subscribed(raw)})),
     )
+
+
+def person_of(account: Account) -> Person:
+    """The billing contact that the account itself names."""
+    return Person(name=account.name, email=account.email, locale=account.locale, timezone=account.timezone)
 
 
 def _intents(raw: dict[str, Any]) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ Reading = str | int | bool
 class Case(Frozen):
     """The input of every playbook run, fixed at its start (P0.15): ids, money at stake, the policy of that day.
 
-    `at_stake` is in the currency's minor unit (cents).
+    `at_stake` and `mrr` are in the currency's minor unit (cents). `trigger` is the kind of fact that started the run
+    and `value` what it said; `anchor` the date its days count back from, where there is one (a renewal, an expiry).
     """
 
     id: str
@@ -28,6 +29,11 @@ class Case(Frozen):
     currency: str = "usd"
     owner: str = ""
     segment: str = ""
+    mrr: int = 0
+    strategic: bool = False
+    trigger: str = ""
+    value: str = ""
+    anchor: datetime | None = None
     policy: Policy = Policy()
 
 
@@ -64,32 +70,48 @@ class CancelSubscription(_Effect):
 
 
 class Email(_Effect):
-    """Send the template to the account's billing contact; words and address are looked up when it is sent.
+    """Send the template to a person of the account; words and address are looked up when it is sent.
 
-    `by_decline` names another template for a decline class, chosen by how the last attempt was refused by then.
+    `to` is the person's role, the billing contact where there is nobody of that role. `by_decline` names another
+    template for a decline class, chosen by how the last attempt was refused by then. `fields` and `dates` are merge
+    fields the playbook knows; dates are written in the account's own zone. With `offer` (the key of an offer made
+    before) its terms are merge fields, and without that offer the mail is not sent. `marketing` mail is not sent to
+    those who opted out (T4.3).
     """
 
     kind: Literal["email"] = "email"
     template: str
+    to: str = "billing"
+    marketing: bool = False
     by_decline: dict[str, str] = {}
-    restrict_at: datetime | None = None
-    suspend_at: datetime | None = None
+    fields: dict[str, str | int] = {}
+    dates: dict[str, datetime] = {}
+    offer: str = ""
 
 
 class Banner(_Effect):
-    """Show the in-app banner made from `template`, or with an empty template take down every one (P1.19)."""
+    """Show the in-app message made from `template`, or with an empty template take down every one (P1.19)."""
 
     kind: Literal["banner"] = "banner"
     template: str = ""
+    fields: dict[str, str | int] = {}
+    dates: dict[str, datetime] = {}
 
 
 class Task(_Effect):
-    """Open a task for a person. An empty `owner` means the account's CSM, else the CSM lead."""
+    """Open a task for a person. An empty `owner` means the account's CSM, else the CSM lead.
+
+    With a `deadline` the run waits for its outcome (one of `answers`, if any are named) and escalates after it.
+    """
 
     kind: Literal["task"] = "task"
     template: str = ""
     owner: str = ""
     due: datetime
+    deadline: datetime | None = None
+    answers: tuple[str, ...] = ()
+    fields: dict[str, str | int] = {}
+    dates: dict[str, datetime] = {}
 
 
 class SetAccess(_Effect):
@@ -112,10 +134,48 @@ class Tell(_Effect):
 
     kind: Literal["tell"] = "tell"
     fact: str
+    value: str = ""
+
+
+class Offer(_Effect):
+    """Put an offer on record: `pct` off for `months`, or a pause of up to `months` (O2, O3, O12)."""
+
+    kind: Literal["offer"] = "offer"
+    what: Literal["discount", "pause"] = "discount"
+    pct: int = 0
+    months: int
+    expires: datetime
+    approver: str = ""
+
+
+class ApplyOffer(_Effect):
+    """Give an account what an accepted offer promised: the coupon, or the pause, at the billing provider."""
+
+    kind: Literal["apply_offer"] = "apply_offer"
+    offer: str
+
+
+class Deal(_Effect):
+    """Open the case's deal in the renewal pipeline, or move it to another stage (P6.3, P6.14)."""
+
+    kind: Literal["deal"] = "deal"
+    stage: str
+    expansion_potential: str = ""
 
 
 Effect = Annotated[
-    Charge | HoldRetries | CancelSubscription | Email | Banner | Task | SetAccess | Risk | Tell,
+    Charge
+    | HoldRetries
+    | CancelSubscription
+    | Email
+    | Banner
+    | Task
+    | SetAccess
+    | Risk
+    | Tell
+    | Offer
+    | ApplyOffer
+    | Deal,
     Field(discriminator="kind"),
 ]
 
@@ -155,10 +215,13 @@ class Batch(Frozen):
     since: datetime
     now: datetime
     watch: str = ""
+    plan: str = ""
     stage: str = ""
     state: str = "open"
     heard: tuple[Fact, ...] = ()
     notes: tuple[Note, ...] = ()
+    answered: dict[str, str] = {}
+    """Tasks whose outcome the run was told, to be closed."""
     effects: tuple[Effect, ...] = ()
     partings: dict[str, Parting] = {}
     closing: Parting | None = None
@@ -171,6 +234,8 @@ class Result(Frozen):
 
     state: str
     reason: str = ""
+    deadline: datetime | None = None
+    """For a task that the run waits for: when it is escalated. Read from the history, not from the code of today."""
 
 
 class Outcome(Frozen):
@@ -193,3 +258,12 @@ class Ending(Frozen):
     outcome: str
     done: tuple[str, ...]
     skipped: tuple[str, ...]
+
+
+def words_and_dates(fields: dict[str, str | int | datetime]) -> tuple[dict[str, str | int], dict[str, datetime]]:
+    """Merge fields apart by what they are: a date is written in the account's own zone when the message is sent.
+
+    Here and not in `workflows/`, where the sandbox puts a stand-in into the place of `datetime`.
+    """
+    dates = {name: value for name, value in fields.items() if isinstance(value, datetime)}
+    return {name: value for name, value in fields.items() if not isinstance(value, datetime)}, dates

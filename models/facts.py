@@ -15,6 +15,44 @@ SUBSCRIPTION_CANCELLED: Final = "subscription.cancelled"
 CARD_UPDATED: Final = "payment_method.updated"
 SERVICE_SUSPENDED: Final = "service.suspended"
 
+USAGE_DECLINED: Final = "usage.declined"
+"""Found by the usage scan; the value is `moderate` or `severe` (P3.1, P3.2)."""
+USAGE_RECOVERED: Final = "usage.recovered"
+LULL_PLANNED: Final = "lull.planned"
+DECLINE_UNRESOLVED: Final = "usage.unresolved"
+TRAINING_BOOKED: Final = "training.booked"
+CANCEL_REQUESTED: Final = "cancel.requested"
+
+RENEWAL_AHEAD: Final = "renewal.ahead"
+"""Found by the renewal scan; the subject is the contract."""
+RENEWAL_DATE_CHANGED: Final = "renewal_date.changed"
+CONTRACT_SENT: Final = "contract.sent"
+CONTRACT_SIGNED: Final = "contract.signed"
+RENEWAL_LOST: Final = "renewal.lost"
+
+USER_SIGNED_UP: Final = "user.signed_up"
+HANDOFF_COMPLETED: Final = "handoff.completed"
+STEP_DONE: Final = "onboarding.step_done"
+ONBOARDED: Final = "onboarding.completed"
+ONBOARDING_STALLED: Final = "onboarding.stalled"
+
+SUBSCRIPTION_REACTIVATED: Final = "subscription.reactivated"
+UNSUBSCRIBED: Final = "contact.unsubscribed"
+
+HEALTH_SCORED: Final = "health.scored"
+"""An account's health score was computed elsewhere; the value is 0 to 100."""
+
+CARD_EXPIRING: Final = "card.expiring"
+CARD_REPLACED: Final = "card.replaced"
+
+OFFER_ACCEPTED: Final = "offer.accepted"
+OFFER_DECLINED: Final = "offer.declined"
+
+TASK_DONE: Final = "task.done"
+"""A person finished a task; the object is the task's key, the value its outcome (T1.18)."""
+TASK_OVERDUE: Final = "task.overdue"
+"""Said by a run to itself when a task it waits for has passed its deadline (P0.3, P0.7)."""
+
 SUBJECT_JOINED: Final = "subject.joined"
 """Said to an open run when a second subject (an invoice) joined its case (P1.20)."""
 
@@ -29,7 +67,8 @@ class Fact(Frozen):
     """Something that happened to an account. Carries ids only; whoever acts on it reads the object again.
 
     `at` is the provider's time (UTC). `subject` is what the fact is about (an invoice, a subscription),
-    `object_id` the object that proves it (a charge, a payment method); either may be empty.
+    `object_id` the object that proves it (a charge, a payment method), `value` one word of what was said (a severity,
+    a task's outcome); each may be empty.
     """
 
     kind: str
@@ -37,3 +76,4 @@ class Fact(Frozen):
     account: str
     subject: str = ""
     object_id: str = ""
+    value: str = ""

@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlmodel import col, func, select
+from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models.cases import Batch, Charge, Effect, SetAccess
+from models.cases import Batch, Charge, Effect, Email, Offer, SetAccess
+from models.customers import Contact, OfferRow
 from models.declines import broken_rule
 from models.picture import Card, Picture
-from models.tables import Access, Attempt, CaseRow, CaseSubject, InboxEvent
+from models.policy import Offers
+from models.tables import Access, Account, Attempt, CaseRow, CaseSubject, InboxEvent
+
+HALF: Final = 50
+"""Half off or more is refused on every path (O2)."""
 
 
 class LookAgain(Exception):
@@ -42,6 +47,8 @@ class Asked:
     picture: Picture
     parting: bool
     """Whether this is owed at the end of the case; then the reason need not hold any more."""
+    offers: Offers
+    """The policy's limits for offers."""
 
 
 Rule = Callable[[Asked], Awaitable[Held | None]]
@@ -119,12 +126,61 @@ async def nothing_else_is_due(asked: Asked) -> Held | None:
     return Held("nothing_else_is_due", f"{other} is still unpaid") if other else None
 
 
+async def nobody_opted_out(asked: Asked) -> Held | None:
+    """Mail that is not about the service itself goes to nobody who opted out (P0.4, T4.3)."""
+    if not isinstance(asked.effect, Email) or not asked.effect.marketing:
+        return None
+    account = await asked.session.get(Account, asked.batch.account)
+    person = asked.picture.person(asked.effect.to)
+    contact = await asked.session.get(Contact, person.id) if person and person.id else None
+    if (account and account.opted_out_at) or (contact and contact.opted_out_at):
+        return Held("opted_out", "opted out of mails that are not about the service")
+    return None
+
+
+async def the_offer_is_allowed(asked: Asked) -> Held | None:
+    """A discount above the limit needs an executive's word; one a year, and never two at once (O2, O7, O8)."""
+    offer = asked.effect
+    if not isinstance(offer, Offer) or offer.what != "discount":
+        return None
+    rules = asked.offers
+    if offer.pct >= HALF or (offer.pct > rules.max_pct and not offer.approver):
+        return Held("offer_limit", f"{offer.pct} % is above the limit of {rules.max_pct} %")
+    since = asked.batch.now - timedelta(days=rules.every_days)
+    statement = select(OfferRow).where(
+        OfferRow.account_id == asked.batch.account,
+        OfferRow.what == "discount",
+        OfferRow.key != offer.key,
+        or_(
+            and_(OfferRow.state == "accepted", col(OfferRow.answered_at) > since),
+            and_(OfferRow.state == "made", col(OfferRow.expires_at) > asked.batch.now),
+        ),
+    )
+    other = (await asked.session.exec(statement)).first()
+    if other:
+        return Held(
+            "one_discount", f"a discount was {other.state} on {other.made_at:%d %b %Y}: one in a year, never two"
+        )
+    return None
+
+
+async def the_offer_stands(asked: Asked) -> Held | None:
+    """A mail that speaks of an offer goes only with it."""
+    if not isinstance(asked.effect, Email) or not asked.effect.offer:
+        return None
+    row = await asked.session.get(OfferRow, asked.effect.offer)
+    return None if row else Held("offer_stands", "the offer it speaks of was not made")
+
+
 RULES: Final[tuple[Rule, ...]] = (
     the_case_is_open,
     nothing_new_was_heard,
     the_card_may_be_charged,
     it_changes_something,
     nothing_else_is_due,
+    nobody_opted_out,
+    the_offer_is_allowed,
+    the_offer_stands,
 )
 
 

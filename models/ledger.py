@@ -1,5 +1,6 @@
 """The effect ledger: what was done, held back or is in doubt, each exactly once, with the reason."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
@@ -10,7 +11,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from models.cases import Batch, Effect, Result
 from models.gate import Asked, Held, LookAgain, ask, news_count
 from models.picture import Picture
-from models.tables import Attempt, CaseNote, CaseRow, CaseSubject, EffectRow, wall
+from models.policy import Offers
+from models.tables import Attempt, CaseNote, CaseRow, CaseSubject, EffectRow, TaskRow, wall
 
 State = Literal["claimed", "done", "refused", "dropped", "in_doubt"]
 SETTLED = ("done", "refused", "dropped", "in_doubt")
@@ -51,7 +53,14 @@ async def subjects_of(session: AsyncSession, case_id: str) -> list[CaseSubject]:
 
 
 async def claim(
-    session: AsyncSession, batch: Batch, effect: Effect, picture: Picture, *, parting: bool, detail: dict[str, Any]
+    session: AsyncSession,
+    batch: Batch,
+    effect: Effect,
+    picture: Picture,
+    *,
+    parting: bool,
+    detail: dict[str, Any],
+    offers: Offers,
 ) -> tuple[EffectRow | Held, bool]:
     """Take the key of an effect, after asking the gate in this same transaction.
 
@@ -65,7 +74,7 @@ async def claim(
     known = await session.get(EffectRow, effect.key)
     if known:
         return known, False
-    held = await ask(Asked(session, case, batch, effect, picture, parting))
+    held = await ask(Asked(session, case, batch, effect, picture, parting, offers))
     if held and held.until:
         return held, False
     row = EffectRow(
@@ -141,14 +150,15 @@ async def tries_of(session: AsyncSession, invoices: list[str]) -> dict[str, int]
 
 def result_of(row: EffectRow) -> Result:
     """What the playbook is told of a settled effect."""
-    return Result(state=row.state, reason=row.reason)
+    said = row.what.get("deadline") if row.state == "done" else None
+    return Result(state=row.state, reason=row.reason, deadline=datetime.fromisoformat(said) if said else None)
 
 
 async def write_progress(session: AsyncSession, case: CaseRow, batch: Batch, picture: Picture) -> None:
     """Bring a locked case up to date: its step, what comes next, what is owed. An ended one stays as it is."""
     if case.ended:
         return
-    case.state, case.stage = batch.state, batch.stage or case.stage
+    case.state, case.stage, case.plan = batch.state, batch.stage or case.stage, batch.plan
     if batch.title:
         case.last_title = batch.title
     case.next_title, case.next_at = batch.next_title, batch.next_at
@@ -158,6 +168,16 @@ async def write_progress(session: AsyncSession, case: CaseRow, batch: Batch, pic
     session.add(case)
     await _write_subjects(session, picture)
     await _write_notes(session, batch)
+    for key, outcome in batch.answered.items():
+        await finish_task(session, key, outcome, batch.now)
+
+
+async def finish_task(session: AsyncSession, key: str, outcome: str, at: datetime) -> None:
+    """Close a person's task, once."""
+    task = await session.get(TaskRow, key, with_for_update=True)
+    if task and not task.outcome:
+        task.outcome, task.done_at = outcome, at
+        session.add(task)
 
 
 async def _write_subjects(session: AsyncSession, picture: Picture) -> None:

@@ -35,6 +35,17 @@ class Owed:
 
 
 @dataclass(frozen=True)
+class Person:
+    """Somebody a message may go to. `id` is empty for the billing contact that the account itself names."""
+
+    id: str = ""
+    name: str = ""
+    email: str = ""
+    locale: str = ""
+    timezone: str = ""
+
+
+@dataclass(frozen=True)
 class Picture:
     """What a look found.
 
@@ -46,6 +57,11 @@ class Picture:
     readings: dict[str, Reading] = field(default_factory=dict)
     fields: dict[str, str | int] = field(default_factory=dict)
     owed: dict[str, Owed] = field(default_factory=dict)
+    people: dict[str, Person] = field(default_factory=dict)
     fates: dict[str, str] = field(default_factory=dict)
     subscriptions: tuple[str, ...] = ()
     mark: int = 0
+
+    def person(self, role: str) -> Person | None:
+        """Who has this role at the account, else the billing contact."""
+        return self.people.get(role) or self.people.get("billing")

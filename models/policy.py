@@ -62,10 +62,238 @@ class Dunning(Frozen):
         return found
 
 
+class Usage(Frozen):
+    """Usage decline (P3). Metric names are the company's own (X45)."""
+
+    metric: str = "activity"
+    """What is measured: the sum of it over the last `window_days` against the window before."""
+    login_metric: str = "login"
+    feature_prefix: str = "feature:"
+    """Metrics that begin so are features; the one that fell most is named in the mail (P3.8)."""
+    features: dict[str, str] = {}
+    """What customers call a feature, by metric name without the prefix."""
+    window_days: int = Field(14, ge=1, le=90)
+    moderate_pct: int = Field(30, ge=1, le=99)
+    """A fall of more than this starts a run (P3.1)."""
+    severe_pct: int = Field(50, ge=1, le=100)
+    """A fall of this or more is severe; so are logins below this share of the previous 30 days (P3.2)."""
+    min_baseline: int = Field(10, ge=1)
+    """The window before has at least so many events, else nothing is concluded (P3.4)."""
+    min_tenure_days: int = Field(28, ge=0)
+    call_scope: Literal["high_value", "all", "nobody"] = "high_value"
+    """Who is called on day 7 (P3.9, X8)."""
+    discount_health: int = Field(60, ge=0, le=100)
+    """Health below this gets a discount beside the training on day 14 (P3.11)."""
+    few_logins: int = 5
+    """Fewer logins than this in 30 days is a risk signal, no run (P3.3)."""
+    report_metric: str = "report"
+    """What an account that gets value does at least every 30 days (P3.3)."""
+
+    def problems(self) -> list[str]:
+        """What does not hold together."""
+        if self.moderate_pct > self.severe_pct:
+            return [f"moderate_pct {self.moderate_pct} is above severe_pct {self.severe_pct}"]
+        return []
+
+
+class Renewal(Frozen):
+    """Renewal timeline (P6). Days count back from the renewal date."""
+
+    prepare_day: int = 120
+    deal_day: int = 90
+    review_day: int = 60
+    pricing_day: int = 45
+    negotiate_day: int = 30
+    final_terms_day: int = 14
+    contract_day: int = 7
+    escalate_days: tuple[int, int] = (3, 0)
+    """Unsigned: to the CSM lead, then to an executive (P6.10)."""
+    grace_days: int = Field(30, ge=1)
+    """Unsigned so long after the renewal date, it is lost (P6.17)."""
+    risk_health: int = Field(70, ge=0, le=100)
+    """Health below this adds the risk overlay (P6.1)."""
+
+    def problems(self) -> list[str]:
+        """What does not hold together."""
+        days = [
+            self.prepare_day,
+            self.deal_day,
+            self.review_day,
+            self.pricing_day,
+            self.negotiate_day,
+            self.final_terms_day,
+            self.contract_day,
+            *self.escalate_days,
+        ]
+        falling = days == sorted(set(days), reverse=True) and days[-1] >= 0
+        return [] if falling else [f"the milestones {days} must fall, without repeats, to day 0 or before"]
+
+
+Variant = Literal["self_service", "guided", "white_glove"]
+
+
+class Onboarding(Frozen):
+    """Onboarding (P7)."""
+
+    variant: dict[str, Variant] = {"enterprise": "white_glove", "mid": "guided", "starter": "self_service"}
+    """By segment; any other segment is self-service (P7.1)."""
+    pattern: Literal["product_first", "guided_setup", "value_first"] = "guided_setup"
+    """How the product itself receives a new user; told to the product, no code depends on it (P7.4)."""
+    day_1_items: tuple[str, ...] = ("signed_up", "email_verified", "wizard_started", "connected", "first_project")
+    day_3_items: tuple[str, ...] = ("first_report", "attribution", "dashboard", "resources")
+    day_7_items: tuple[str, ...] = ("several_projects", "regular_reports", "features_adopted", "value_realised")
+    item_names: dict[str, str] = {}
+    """What customers call an item; without a name its underscores become spaces."""
+    project_metric: str = "project"
+    ticket_metric: str = "ticket"
+    """Metrics behind the onboarding score, beside `usage.report_metric` and the features (H2.3)."""
+    core_features: int = Field(5, ge=1)
+    """How many features an account could use (H2.3)."""
+    milestone_hours: dict[str, float] = {"profile": 0.1, "first_action": 24, "first_value": 72, "streak_3": 168}
+    """When each milestone is due, hours after the account was created (P7.19)."""
+    milestone_lift: dict[str, int] = {
+        "created": 0,
+        "profile": 8,
+        "first_action": 15,
+        "first_value": 25,
+        "streak_3": 35,
+    }
+    """Percent more accounts still there on day 30, kept with each milestone for reports (P7.20)."""
+    drop_mails_a_month: int = Field(3, ge=0)
+    """Most "pick up where you left off" mails in 30 days (P7.12)."""
+    completion_floor: int = Field(70, ge=0, le=100)
+    """Checklist share from which day 30 counts as activated (X27)."""
+    completion_target: int = Field(90, ge=0, le=100)
+    """What we aim at, in percent of accounts (P7.25)."""
+    first_value_hours: dict[str, float] = {"starter": 0.17, "mid": 24, "enterprise": 72}
+    """Hours to first value by segment (X26)."""
+    healthy: int = 80
+    at_risk: int = 60
+    """Bands of the onboarding score: healthy from, at risk from, below is critical (H2.4)."""
+    rescale: bool = False
+    """Divide the onboarding score by 0.85, its best possible value (H2.2, X16)."""
+    expansion_roi: float = 2
+    expansion_health: int = 75
+    """Day 21 speaks of expansion only from this return and health on (P7.17)."""
+    late_day: int = 45
+    """Not done by day 30, it is extended to this day (P7.27)."""
+
+    def problems(self) -> list[str]:
+        """What does not hold together."""
+        if not self.at_risk < self.healthy:
+            return [f"at_risk {self.at_risk} must be below healthy {self.healthy}"]
+        return []
+
+
+class WinBack(Frozen):
+    """Win-back (P20)."""
+
+    recent_days: int = Field(90, ge=1)
+    """Churned fewer days ago than this is recent; exactly so many counts as old (P20.6)."""
+    old_high_value: Literal["segment1", "segment3"] = "segment3"
+    """Where a high-value account goes that left longer ago (P20.6, X42)."""
+    require_churned: bool = True
+    """Only accounts that have left are won back; health alone never starts it (P20.2, X15)."""
+    outreach_day: int = 3
+    offer_day: int = 10
+    last_day: int = 30
+    mail_days: tuple[int, int, int, int] = (7, 30, 60, 90)
+    """Segment 3's four mails; then quarterly updates for a year (P20.8)."""
+    expected_pct: dict[str, int] = {"segment1": 25, "segment2": 15, "segment3": 5}
+    """Expected share won back, for reports (P20.3 to P20.5)."""
+    exec_pct: int = Field(30, ge=0, le=49)
+    csm_pct: int = Field(20, ge=0, le=49)
+
+    def problems(self) -> list[str]:
+        """What does not hold together."""
+        if not self.outreach_day < self.offer_day < self.last_day:
+            return [f"outreach_day {self.outreach_day}, offer_day {self.offer_day}, last_day {self.last_day} must rise"]
+        return [] if list(self.mail_days) == sorted(set(self.mail_days)) else ["mail_days must rise, without repeats"]
+
+
+class CardExpiry(Frozen):
+    """Cards about to expire (P2)."""
+
+    days: tuple[int, int, int] = (30, 15, 7)
+    """Days before the card's last day (P2.1)."""
+
+    def problems(self) -> list[str]:
+        """What does not hold together."""
+        falling = list(self.days) == sorted(set(self.days), reverse=True) and self.days[-1] > 0
+        return [] if falling else [f"days {list(self.days)} must fall, without repeats, and end before the expiry"]
+
+
+class Offers(Frozen):
+    """What may be offered to keep a customer (O2, O3, O7)."""
+
+    save_pct: int = 20
+    long_tenure_pct: int = 25
+    """For accounts older than a year (O2)."""
+    long_tenure_days: int = 365
+    months: int = Field(3, ge=2, le=3)
+    max_pct: int = 30
+    """Above this an offer is dropped unless an executive approved it (O2, O8)."""
+    pause_months: int = Field(3, ge=1, le=3)
+    valid_days: int = Field(14, ge=1)
+    every_days: int = Field(365, ge=1)
+    """One save discount for an account in so many days (O7)."""
+    approval_segments: tuple[str, ...] = ("enterprise",)
+    """Discounts here want the CSM lead's approval (O6)."""
+
+    def problems(self) -> list[str]:
+        """What does not hold together (O2: half off is refused on any path)."""
+        found = []
+        for name in ("save_pct", "long_tenure_pct"):
+            if getattr(self, name) > self.max_pct:
+                found.append(f"{name} {getattr(self, name)} is above max_pct {self.max_pct}")
+        if self.max_pct >= 50:
+            found.append(f"max_pct {self.max_pct}: 50 % or more is never offered (O2)")
+        return found
+
+
+class Links(Frozen):
+    """Pages of the company's own that messages lead to."""
+
+    app: str = "https://app.example.com"
+    article: str = "https://help.example.com/quick-wins"
+    tutorial: str = "https://help.example.com/tutorials"
+    booking: str = "https://book.example.com/success"
+    wizard: str = "https://app.example.com/setup"
+    help: str = "https://help.example.com"
+    story: str = "https://example.com/stories"
+
+
+class Words(Frozen):
+    """Phrases that change without a release."""
+
+    feature: str = "saved reports"
+    advanced_feature: str = "automations"
+    story: str = "a team of five that saved a day a week"
+    value_metric: str = "hours saved"
+    updates: str = "faster reports, a new dashboard and simpler sharing"
+
+
+class Starts(Frozen):
+    """What guards against too many runs at once."""
+
+    cooldown_days: int = Field(30, ge=0)
+    """A playbook rests so long for an account after a run (P0.6)."""
+    oldest_fact_days: int = Field(30, ge=1)
+    """A fact older than this starts nothing any more: loading history is no trigger."""
+    per_hour: int = Field(500, ge=1)
+    """Runs that one scan starts in an hour; the rest follow later."""
+
+
 class People(Frozen):
-    """Who is asked when an account has nobody."""
+    """Who is asked when an account has nobody, and to whom things are escalated."""
 
     csm_lead: str = "csm-lead"
+    manager: str = "cs-manager"
+    executive: str = "executive"
+    executive_name: str = "Our head of customer success"
+    account_executive: str = "account-executive"
+    task_timeout_days: int = Field(5, ge=1)
+    """A task that a run waits for is escalated after so many days, unless it has a deadline of its own (P0.7)."""
     high_value_mrr: int = 200_000
     """Monthly revenue (minor unit) above which an account is high-value (P0.16)."""
 
@@ -84,9 +312,29 @@ class Policy(Frozen):
     """The whole tree. What a run needs of it is frozen into its input at the start."""
 
     version: str = "default"
+    day_one_is_trigger_day: bool = True
+    """In playbooks that count from day 1, day 1 is the day of the trigger (P0.2, X1)."""
     dunning: Dunning = Dunning()
+    usage: Usage = Usage()
+    renewal: Renewal = Renewal()
+    onboarding: Onboarding = Onboarding()
+    winback: WinBack = WinBack()
+    card_expiry: CardExpiry = CardExpiry()
+    offers: Offers = Offers()
+    starts: Starts = Starts()
     people: People = People()
     company: Company = Company()
+    links: Links = Links()
+    words: Words = Words()
+
+    def problems(self) -> list[str]:
+        """What does not hold together, section by section."""
+        found = []
+        for name in type(self).model_fields:
+            section = getattr(self, name)
+            if hasattr(section, "problems"):
+                found += [f"{name}: {problem}" for problem in section.problems()]
+        return found
 
 
 class PolicyFile:
@@ -112,7 +360,7 @@ class PolicyFile:
         try:
             policy = Policy.model_validate({"version": self._version, **data})
             wrong = [f"{where}{key}: there is no such key" for key in _unknown(data, Policy)]
-            wrong += [f"{where}dunning: {problem}" for problem in policy.dunning.problems()]
+            wrong += [f"{where}{problem}" for problem in policy.problems()]
         except ValidationError as error:
             problems = "; ".join(
                 f"{where}{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()

@@ -92,12 +92,11 @@ def _by_charge(fact: str, charge_field: str) -> Reader:
     return read
 
 
-def _cancelled(kind: str, obj: Mapping[str, Any], data: Mapping[str, Any], at: datetime) -> Heard:
-    return Heard(
-        fact=Fact(
-            kind=facts.SUBSCRIPTION_CANCELLED, at=at, account=id_of(obj.get("customer")), object_id=id_of(obj.get("id"))
-        )
-    )
+def _subscription(fact: str) -> Reader:
+    def read(kind: str, obj: Mapping[str, Any], data: Mapping[str, Any], at: datetime) -> Heard:
+        return Heard(fact=Fact(kind=fact, at=at, account=id_of(obj.get("customer")), object_id=id_of(obj.get("id"))))
+
+    return read
 
 
 def _card(holder: str) -> Reader:
@@ -122,7 +121,8 @@ READERS: Final[dict[str, Reader]] = {
     "invoice.payment_succeeded": _invoice(facts.INVOICE_PAID),
     "invoice.voided": _invoice(facts.INVOICE_VOIDED),
     "invoice.marked_uncollectible": _invoice(facts.INVOICE_WRITTEN_OFF),
-    "customer.subscription.deleted": _cancelled,
+    "customer.subscription.deleted": _subscription(facts.SUBSCRIPTION_CANCELLED),
+    "customer.subscription.created": _subscription(facts.SUBSCRIPTION_REACTIVATED),
     "customer.subscription.updated": _card("subscription"),
     "customer.updated": _card("customer"),
     "payment_method.attached": _card("payment_method"),

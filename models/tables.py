@@ -1,7 +1,7 @@
 """The tables. Money is in the minor unit, times are UTC; `*_at` columns hold business time unless named `wall_*`."""
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, Final
 
 from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, LargeBinary, MetaData, UniqueConstraint, text
 from sqlalchemy.types import TypeDecorator
@@ -14,6 +14,11 @@ SQLModel.metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+STRIPE: Final = "stripe"
+OURSELVES: Final = "holdfast"
+"""Sources of inbox rows: the billing provider, and what our own runs and scans put on record."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -42,7 +47,10 @@ def wall() -> datetime:
 
 
 class InboxEvent(SQLModel, table=True):
-    """An event we said yes to. It ends `applied`, `ignored` or `dead`, always with the reason."""
+    """An event we said yes to. It ends `applied`, `ignored` or `dead`, always with the reason.
+
+    `parked` is one about an account we do not know; it goes on when the account is loaded (T1.19).
+    """
 
     __tablename__ = "inbox"
     __table_args__ = (
@@ -66,6 +74,9 @@ class InboxEvent(SQLModel, table=True):
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     state: str = "pending"
     reason: str = ""
+    learned: bool = False
+    """Whether our own tables have taken in what it says; set in the same transaction."""
+    value: str = ""
     tries: int = 0
     wall_received_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime)
     wall_next_try_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime)
@@ -73,13 +84,17 @@ class InboxEvent(SQLModel, table=True):
 
 
 class Account(SQLModel, table=True):
-    """A customer of ours; the id is the billing provider's, opaque. Name and address never leave this table and
-    the messages sent."""
+    """A customer of ours; the id is the billing provider's, opaque, `external_id` what our product calls it.
+
+    Name and address never leave this table and the messages sent.
+    """
 
     __tablename__ = "accounts"
 
     id: str = Field(primary_key=True)
+    external_id: str | None = Field(default=None, unique=True, index=True)
     name: str = ""
+    company: str = ""
     email: str = ""
     locale: str = ""
     timezone: str = ""
@@ -87,11 +102,23 @@ class Account(SQLModel, table=True):
     segment: str = ""
     strategic: bool = False
     mrr: int = Field(default=0, sa_type=BigInteger)
+    currency: str = "usd"
+    plan: str = ""
+    health: int | None = None
+    signed_up_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    churned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    churn_reason: str = ""
+    opted_out_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    card_last4: str = ""
+    card_expires_on: date | None = Field(default=None, index=True)
     wall_updated_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime)
 
 
 class CaseRow(SQLModel, table=True):
-    """One playbook run, open or ended. At most one is open for an account in a playbook (P0.5)."""
+    """One playbook run, open or ended. At most one is open for an account in a playbook and lane (P0.5).
+
+    The lane is empty where a playbook runs once an account, the contract or card where it runs once for each of them.
+    """
 
     __tablename__ = "cases"
     __table_args__ = (
@@ -99,6 +126,7 @@ class CaseRow(SQLModel, table=True):
             "uq_cases_one_open",
             "playbook",
             "account_id",
+            "lane",
             unique=True,
             sqlite_where=text("ended = 0"),
             postgresql_where=text("NOT ended"),
@@ -110,6 +138,7 @@ class CaseRow(SQLModel, table=True):
     playbook: str
     account_id: str
     subject: str
+    lane: str = ""
     state: str = "open"
     ended: bool = False
     started: bool = False
@@ -121,6 +150,8 @@ class CaseRow(SQLModel, table=True):
     currency: str = ""
     readings: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     policy_version: str = "default"
+    plan: str = ""
+    """A fingerprint of the plan the run follows: its steps' names in order (`holdfast versions`)."""
     opened_at: datetime = Field(sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     outcome: str = ""
@@ -215,6 +246,8 @@ class TaskRow(SQLModel, table=True):
     body: str = ""
     opened_at: datetime = Field(sa_type=UtcDateTime)
     due_at: datetime = Field(sa_type=UtcDateTime)
+    answers: str = ""
+    """The outcomes it may end with, separated by spaces; empty: any. A run waits for one where there are some."""
     outcome: str = ""
     done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

@@ -9,7 +9,7 @@ from fastapi.templating import Jinja2Templates
 from sqlmodel import col, select
 
 from models.database import Database
-from models.links import BadLink, case_of_pay_link
+from models.links import BadLink, subject_of
 from models.money import money
 from models.tables import CaseRow, CaseSubject, Message
 
@@ -25,7 +25,7 @@ def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRo
     async def pay(request: Request, token: str) -> Response:
         """Lead the customer, without a login, to the provider's page for the oldest invoice still unpaid."""
         try:
-            case_id = case_of_pay_link(link_secret, token)
+            case_id = subject_of(link_secret, "pay", token)
         except BadLink as error:
             return PAGES.TemplateResponse(request, "notice.html", {"title": "Link", "text": str(error)}, 400)
         async with database.reading() as session:

@@ -5,7 +5,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 import stripe
@@ -19,8 +19,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from models import ledger
 from models.database import Database
-from models.facts import ENDED_BY_LEAD, PLAN_DONE, RUN_LOST
-from models.tables import CaseRow, InboxEvent, TaskRow, wall
+from models.facts import CARD_UPDATED, ENDED_BY_LEAD, PLAN_DONE, RUN_LOST
+from models.learning import BadFact, learn
+from models.tables import OURSELVES, STRIPE, Account, CaseRow, InboxEvent, TaskRow, wall
 from workers.connect import TASK_QUEUE
 from workers.routing import Router, StartRun, TellRun, name_of
 from workflows.visible import attributes_of, headline
@@ -32,6 +33,18 @@ MOST_TRIES: Final = 12
 IDLE_S: Final = 0.1
 
 log = structlog.get_logger()
+
+
+class LearnAccount(Protocol):
+    """Read an account at the provider, if we do not know it yet, or `again`."""
+
+    async def __call__(self, customer: str, *, again: bool = False) -> object:
+        """Learn it."""
+        ...
+
+
+class UnknownAccount(LookupError):
+    """Nobody we know of; the event is parked until the account is loaded (T1.19)."""
 
 
 class Away(Exception):
@@ -52,7 +65,7 @@ class Relay:
         router: Router,
         customer_of_charge: Callable[[str], Awaitable[str]],
         *,
-        learn_account: Callable[[str], Awaitable[object]] | None = None,
+        learn_account: LearnAccount | None = None,
         task_queue: str = TASK_QUEUE,
     ) -> None:
         self._db = database
@@ -117,6 +130,13 @@ class Relay:
             self._away = True
             await self._later(event, timedelta(seconds=1), str(error), counted=False)
             return
+        except UnknownAccount as error:
+            log.warning("relay.parked", event_id=event.event_id, kind=event.kind)
+            await self._settle(event, "parked", str(error))
+            return
+        except BadFact as error:
+            await self._settle(event, "dead", str(error))
+            return
         except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
             delay = timedelta(seconds=min(300, 2**event.tries))
             await self._later(event, delay, f"{type(error).__name__}: {error}", counted=True)
@@ -130,8 +150,10 @@ class Relay:
         async with self._db.writing() as session:
             row = await session.get(InboxEvent, event.id)
             if row:
+                event.account_id = await account_called(session, event)
                 row.account_id = event.account_id
                 session.add(row)
+                await learn(session, row)
             route = await self._router.route(session, event)
         unheard = False
         for delivery in route.deliveries:
@@ -148,9 +170,11 @@ class Relay:
         try:
             if event.account_id == "?":
                 event.account_id = await self._customer_of_charge(event.object_id)
-            if self._learn_account and self._router.may_start(event.kind):
+            told_of_a_card = event.kind == CARD_UPDATED
+            asked = event.source == STRIPE and (told_of_a_card or self._router.may_start(event.kind))
+            if self._learn_account and asked:
                 with contextlib.suppress(stripe.InvalidRequestError):  # deleted: then there is nothing to learn
-                    await self._learn_account(event.account_id)
+                    await self._learn_account(event.account_id, again=told_of_a_card)
         except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError, aiohttp.ClientError) as error:
             raise Away(f"Stripe: {type(error).__name__}") from error
 
@@ -232,6 +256,22 @@ class Relay:
                 row.state, row.reason, row.wall_settled_at = state, reason[:500], wall()
                 row.account_id = event.account_id
                 session.add(row)
+
+
+async def account_called(session: AsyncSession, event: InboxEvent) -> str:
+    """The account's own id, where the event names it as our product does.
+
+    Raises:
+        UnknownAccount: it is known under neither name, and the source is not the one that makes accounts.
+    """
+    known = await session.get(Account, event.account_id)
+    if known or event.source in (STRIPE, OURSELVES):
+        return event.account_id
+    statement = select(Account.id).where(Account.external_id == event.account_id)
+    found = (await session.exec(statement)).first()
+    if found is None:
+        raise UnknownAccount(f"account {event.account_id!r} is not known: load it, and this event goes on")
+    return found
 
 
 def _away_or(error: RPCError) -> Exception:

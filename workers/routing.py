@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 
-from sqlmodel import col, select
+from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import ledger
 from models.cases import Case
-from models.facts import SUBJECT_JOINED, Fact
+from models.customers import Contract
+from models.facts import SUBJECT_JOINED, TASK_DONE, Fact
 from models.policy import PolicyFile
-from models.tables import Access, Account, CaseRow, CaseSubject, InboxEvent
+from models.tables import Access, Account, CaseRow, CaseSubject, InboxEvent, TaskRow, wall
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
 from workflows.steps import Start, reactions_of
@@ -49,6 +51,14 @@ def name_of(playbook: type[Playbook]) -> str:
     return name
 
 
+def case_id_of(name: str, fact: Fact) -> str:
+    """The id of the case a fact opens: by its subject, which is unique; else by account and day (P0.5).
+
+    The day is the fact's own, so that a fact that is delivered twice opens one case.
+    """
+    return f"{name}/{fact.subject}" if fact.subject else f"{name}/{fact.account}/{fact.at:%Y-%m-%d}"
+
+
 def hears(playbook: type[Playbook]) -> set[str]:
     """Every fact an open run of this playbook wants to be told."""
     return {*playbook.ends_on, *reactions_of(playbook)}
@@ -75,6 +85,7 @@ class Router:
             account=event.account_id,
             subject=event.subject,
             object_id=event.object_id,
+            value=event.value,
         )
         deliveries: list[Delivery] = []
         reasons: list[str] = []
@@ -84,8 +95,12 @@ class Router:
                     delivery, reason = await self._start(session, name, start, fact, event)
                     reasons.extend([reason] if reason else [])
                     deliveries.extend([delivery] if delivery else [])
+        asked_by = await self._asked_by(session, fact)
         for case in await self._open_cases(session, fact.account):
-            if fact.kind not in hears(self._playbooks[case.playbook]):
+            if fact.kind not in hears(self._playbooks[case.playbook]) and case.id != asked_by:
+                continue
+            if not await self._is_about(session, case, fact):
+                reasons.append(f"not about {case.id}")
                 continue
             ends = fact.kind in self._playbooks[case.playbook].ends_on
             if fact.at < case.opened_at and not ends:
@@ -99,7 +114,7 @@ class Router:
     async def _start(
         self, session: AsyncSession, name: str, start: Start, fact: Fact, event: InboxEvent
     ) -> tuple[Delivery | None, str]:
-        case_id = f"{name}/{fact.subject or fact.account}"
+        case_id = case_id_of(name, fact)
         known = await session.get(CaseRow, case_id)
         if known and known.ended:
             return None, f"{case_id} has ended: {known.outcome}"
@@ -108,29 +123,65 @@ class Router:
             return (None if known.started else again), f"{case_id} is open already"
         if start.only_if_limited and not await self._limited_and_alone(session, fact.account):
             return None, ""
-        joined = await self._join(session, name, start, fact, event)
+        lane = fact.subject.partition("/")[0] if self._playbooks[name].one_for_each_subject else ""
+        joined = await self._join(session, name, lane, start, fact, event)
         if joined:
             return joined
         row = CaseRow(
             id=case_id,
             playbook=name,
             account_id=fact.account,
-            subject=fact.subject,
+            subject=fact.subject or fact.account,
+            lane=lane,
             at_stake=event.at_stake,
             currency=event.currency,
             opened_at=event.occurred_at,
         )
         case = await self._case(session, row, event)
-        refused = self._playbooks[name].refuses(case)
+        row.at_stake, row.currency = case.at_stake, case.currency
+        refused = (
+            self._too_old(fact) or await self._rests(session, name, lane, fact) or self._playbooks[name].refuses(case)
+        )
         if refused:
             return None, f"{name} not started: {refused}"
         row.policy_version = case.policy.version
         session.add(row)
         await session.flush()
-        session.add(CaseSubject(case_id=case_id, subject=fact.subject, at_stake=event.at_stake, joined_at=fact.at))
+        session.add(CaseSubject(case_id=case_id, subject=row.subject, at_stake=event.at_stake, joined_at=fact.at))
         if start.only_if_limited:
             await self._take_over_what_is_left(session, row, fact)
         return StartRun(self._playbooks[name], case), f"started {case_id}"
+
+    def _too_old(self, fact: Fact) -> str:
+        """Loading history is no trigger; measured by the machine's clock, for a replayed past has none of its own."""
+        days = self._policy.default.starts.oldest_fact_days
+        return (
+            f"the fact is older than starts.oldest_fact_days {days}" if wall() - fact.at > timedelta(days=days) else ""
+        )
+
+    async def _rests(self, session: AsyncSession, name: str, lane: str, fact: Fact) -> str:
+        """After a run a playbook rests for the account (P0.6)."""
+        own = self._playbooks[name].cooldown_days
+        days = self._policy.default.starts.cooldown_days if own is None else own
+        statement = select(func.max(CaseRow.ended_at)).where(
+            CaseRow.playbook == name, CaseRow.account_id == fact.account, CaseRow.lane == lane, col(CaseRow.ended)
+        )
+        last = (await session.exec(statement)).one() if days else None
+        until = last + timedelta(days=days) if last else None
+        return f"it rests for this account until {until:%Y-%m-%d}" if until and fact.at < until else ""
+
+    async def _asked_by(self, session: AsyncSession, fact: Fact) -> str:
+        """The case that waits for the task this fact is about."""
+        if fact.kind != TASK_DONE:
+            return ""
+        task = await session.get(TaskRow, fact.object_id)
+        return task.case_id if task and task.answers else ""
+
+    async def _is_about(self, session: AsyncSession, case: CaseRow, fact: Fact) -> bool:
+        """Where an account may have several runs of a playbook, a fact that names its subject is for that one only."""
+        if not fact.subject or not self._playbooks[case.playbook].one_for_each_subject:
+            return True
+        return fact.subject.partition("/")[0] == case.lane
 
     async def _limited_and_alone(self, session: AsyncSession, account: str) -> bool:
         access = await session.get(Access, account)
@@ -149,11 +200,14 @@ class Router:
             await ledger.insert_once(session, CaseSubject(case_id=case.id, subject=subject, joined_at=fact.at))
 
     async def _join(
-        self, session: AsyncSession, name: str, start: Start, fact: Fact, event: InboxEvent
+        self, session: AsyncSession, name: str, lane: str, start: Start, fact: Fact, event: InboxEvent
     ) -> tuple[Delivery | None, str] | None:
         """Let another subject of the account join its open case (P1.20); a second is never opened (P0.5)."""
         statement = select(CaseRow).where(
-            CaseRow.playbook == name, CaseRow.account_id == fact.account, col(CaseRow.ended).is_(False)
+            CaseRow.playbook == name,
+            CaseRow.account_id == fact.account,
+            CaseRow.lane == lane,
+            col(CaseRow.ended).is_(False),
         )
         case = (await session.exec(statement.with_for_update())).one_or_none()
         if case is None:
@@ -181,15 +235,31 @@ class Router:
 
     async def _case(self, session: AsyncSession, row: CaseRow, event: InboxEvent) -> Case:
         account = await session.get(Account, row.account_id)
-        segment = account.segment if account else ""
+        account = account or Account(id=row.account_id)
         return Case(
             id=row.id,
             playbook=row.playbook,
             account=row.account_id,
             subject=row.subject,
-            at_stake=event.at_stake,
-            currency=event.currency or "usd",
-            owner=account.owner if account else "",
-            segment=segment,
-            policy=self._policy.for_segment(segment),
+            at_stake=event.at_stake or account.mrr,
+            currency=event.currency or account.currency,
+            owner=account.owner,
+            segment=account.segment,
+            mrr=account.mrr,
+            strategic=account.strategic,
+            trigger=event.kind,
+            value=event.value,
+            anchor=await self._anchor(session, row),
+            policy=self._policy.for_segment(account.segment),
         )
+
+    async def _anchor(self, session: AsyncSession, row: CaseRow) -> datetime | None:
+        """The date a run's days count back from: the day its subject names after the slash, else its contract's."""
+        said = row.subject.rpartition("/")[2]
+        contract = await session.get(Contract, row.subject.partition("/")[0])
+        if contract:
+            return datetime.combine(contract.renews_on, time(), UTC)
+        try:
+            return datetime.combine(date.fromisoformat(said), time(), UTC)
+        except ValueError:
+            return None

@@ -6,14 +6,20 @@ from typing import Final
 from temporalio import workflow
 
 from models.cases import Note
+from models.facts import TASK_DONE, Fact
 from workflows.steps import Step
+from workflows.verbs import Question
 
 LEAD: Final = "a CSM lead"
 LONGEST_SNOOZE_DAYS: Final = 90
 
 
 class Commands:
-    """Updates `pause`, `resume`, `snooze`, `skip`, `end` and the query `state`. Pause stops the clock."""
+    """Updates `pause`, `resume`, `snooze`, `skip`, `answer`, `end` and the query `state`. Pause stops the clock."""
+
+    _notes: list[Note]
+    _news: list[Fact]
+    _questions: dict[str, Question]
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +30,8 @@ class Commands:
         self._paused_at: datetime | None = None
         self._ended_by = ""
         self._finished = ""
-        self._notes: list[Note] = []
+        self._left_out: dict[str, str] = {}
+        self._open_tasks: set[str] = set()
         self._spoken = 0
         self._taking = ""
         self._current: Step | None = None
@@ -89,6 +96,27 @@ class Commands:
             raise ValueError(f"{step!r} is not ahead of this run; these are: {', '.join(ahead) or 'none'}")
 
     @workflow.update(
+        name="answer",
+        description="Say how a task ended that this run waits for. Data: the step that asked, and the outcome, each in "
+        'quotes, such as "call_them" and "plan_agreed".',
+    )
+    def answer(self, step: str, outcome: str, by: str = LEAD) -> str:
+        """Say how a task ended that this run waits for; the task itself is closed with it."""
+        key = self._asked_in(step)
+        self._news.append(Fact(kind=TASK_DONE, at=workflow.now(), account="", object_id=key, value=outcome))
+        return self._noted(by, f"Answered {step}: {outcome}.")
+
+    @answer.validator
+    def _answer_fits(self, step: str, outcome: str, by: str = LEAD) -> None:
+        self._still_runs()
+        waiting = sorted({key.split("/")[-2] for key in self._open_tasks})
+        if not self._asked_in(step):
+            raise ValueError(f"no task of {step!r} is waited for; of these there are: {', '.join(waiting) or 'none'}")
+        answers = self._questions[self._asked_in(step)].answers
+        if outcome not in answers:
+            raise ValueError(f"{outcome!r} is not an outcome of this task; these are: {', '.join(answers)}")
+
+    @workflow.update(
         name="end", description="End the run now; give back banner, risk signal and access. Data: your name, optional."
     )
     def end(self, by: str = LEAD) -> str:
@@ -109,9 +137,17 @@ class Commands:
             "ahead": [step.name for step in self._ahead()],
             "next": self._current.name if self._current and not self._finished else "",
             "next_at": self._next_at.isoformat() if self._next_at and not self._finished else "",
+            "waits_for": {
+                key: self._questions[key].title for key in sorted(self._open_tasks) if key in self._questions
+            },
             "paused": self._paused_at is not None,
             "outcome": self._finished,
         }
+
+    def _asked_in(self, step: str) -> str:
+        """The key of the task that a step has asked for and that is open; empty if there is none."""
+        asked = sorted(key for key in self._open_tasks & self._questions.keys() if key.split("/")[-2] == step)
+        return asked[0] if asked else ""
 
     def _ahead(self) -> list[Step]:
         gone = {*self._done, *self._skipped}

@@ -30,6 +30,8 @@ class PaymentFailure(Playbook):
         facts.PAYMENT_DISPUTED,
     )
     watches = "invoices"
+    cooldown_days = 0
+    cooldown_days = 0
 
     @classmethod
     def refuses(cls, case: Case) -> str:
@@ -190,8 +192,8 @@ class PaymentFailure(Playbook):
         self.email(
             template,
             by_decline=by_decline,
-            restrict_at=start + timedelta(days=self.rules.restrict_day),
-            suspend_at=start + timedelta(days=self.rules.suspend_day),
+            restrict_date=start + timedelta(days=self.rules.restrict_day),
+            suspend_date=start + timedelta(days=self.rules.suspend_day),
         )
 
     def call(self) -> None:

@@ -8,19 +8,22 @@ the reason gone. One activity a step keeps a month-long case within 20 billable 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import ClassVar, NoReturn
+from functools import partial
+from typing import ClassVar, Final, Literal, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 from models import facts
-from models.cases import Batch, Case, Effect, Ending, Outcome, Parting
+from models.cases import Batch, Case, Effect, Ending, Outcome, Parting, Task
 from models.facts import Fact
 from models.money import major
 from workflows.commands import Commands
-from workflows.steps import Start, Step, Taken, after_a_quiet_time, ordered, reactions_of, title_of
+from workflows.steps import Start, Step, Taken, after_a_quiet_time, ordered, plan_of, reactions_of, title_of
 from workflows.verbs import Verbs
-from workflows.visible import AT_STAKE, STAGE, checklist
+from workflows.visible import AT_STAKE, STAGE, STARTED, checklist
+
+TASKS: Final = (facts.TASK_DONE, facts.TASK_OVERDUE)
 
 
 class Over(Exception):
@@ -35,13 +38,20 @@ class Playbook(Commands, Verbs):
     """Write `run` as the outline and a method for each step; the first line of its docstring is its title.
 
     Class attributes: `starts_on` names the facts that start a run, `ends_on` the facts and results that end it,
-    `watches` the source of truth looked at before every step ("" for none). Methods marked `@when(fact)` answer
-    facts in between. Routing is derived from these.
+    `watches` the source of truth looked at before every step ("facts": what we were told of the account). Methods
+    marked `@when(fact)` answer facts in between. Routing is derived from these.
+
+    `counts_from` is 1 where the plan's first day is called day 1 (P0.2). `one_for_each_subject`: an account may have
+    several open runs, one a contract or card. `cooldown_days`: how long the playbook rests for an account after a
+    run; None is the policy's `starts.cooldown_days` (P0.6).
     """
 
     starts_on: ClassVar[tuple[Start, ...]] = ()
     ends_on: ClassVar[tuple[str, ...]] = ()
-    watches: ClassVar[str] = ""
+    watches: ClassVar[str] = "facts"
+    counts_from: ClassVar[Literal[0, 1]] = 0
+    one_for_each_subject: ClassVar[bool] = False
+    cooldown_days: ClassVar[int | None] = None
 
     @classmethod
     def refuses(cls, case: Case) -> str:
@@ -55,6 +65,12 @@ class Playbook(Commands, Verbs):
         self._news: list[Fact] = []
         self._reactions = 0
         self._last: Taken | None = None
+        self._anchor: datetime | None = None
+        self._otherwise: str | Callable[[], str] = ""
+        self._plan = ""
+        self._answered: set[str] = set()
+        self._overdue: set[str] = set()
+        self._waiting: list[asyncio.Task[None]] = []
         self._batches = 0
         self._stage = ""
 
@@ -72,15 +88,25 @@ class Playbook(Commands, Verbs):
         self,
         case: Case,
         *steps: Step | None,
-        otherwise: str,
+        otherwise: str | Callable[[], str],
     ) -> Ending:
-        """Take each step on its day until one of `ends_on` is true; `otherwise` is the outcome if none ever is."""
+        """Take each step on its day until one of `ends_on` is true.
+
+        `otherwise` is the outcome if none ever is, or a method that queues what is owed then and names the outcome.
+        """
         self.case = case
         self._day0 = workflow.now()
-        self._steps = ordered(steps)
+        self._anchor = case.anchor
+        self._otherwise = otherwise
+        self._steps = ordered(
+            steps,
+            first_day=self.counts_from if case.policy.day_one_is_trigger_day else 0,
+            anchor_after=case.anchor - self._day0 if case.anchor else None,
+        )
+        self._plan = plan_of(self._steps)
         try:
             try:
-                await self._play(otherwise)
+                await self._play()
             except asyncio.CancelledError:
                 # "Request Cancellation" is the largest button in the Web UI; here it means what `end` means.
                 self._ended_by = "a cancellation in Temporal"
@@ -103,16 +129,21 @@ class Playbook(Commands, Verbs):
 
     # Machinery.
 
-    async def _play(self, otherwise: str) -> NoReturn:
-        done = Parting(reason=facts.PLAN_DONE, outcome=otherwise)
+    async def _play(self) -> NoReturn:
         for position, step in enumerate(self._steps):
             await self._come_due(step)
             if step.name not in self._skipped:
-                await self._take(step, done if position == len(self._steps) - 1 else None)
+                await self._take(step, last=position == len(self._steps) - 1)
         await self._attend()
+        while self._open_tasks - self._overdue:
+            spoken = self._spoken
+            await workflow.wait_condition(lambda spoken=spoken: self._spoken != spoken)  # type: ignore[misc]
+            await self._attend()
+        last = self._steps[-1].name
+        skipped = last in self._skipped and last not in self._left_out
+        closing = self._parting(facts.PLAN_DONE, (lambda: "skipped_to_the_end") if skipped else self._at_the_end)
         self._begin("close")
-        skipped = Parting(reason=facts.PLAN_DONE, outcome="skipped_to_the_end")
-        await self._carry_out("The plan is done", "", closing=skipped)
+        await self._carry_out("The plan is done", "", closing=closing)
         raise RuntimeError("a closing batch came back without having closed the case")
 
     async def _come_due(self, step: Step) -> None:
@@ -145,50 +176,126 @@ class Playbook(Commands, Verbs):
 
     def _due(self, step: Step) -> datetime | None:
         """When the step is due; None for the very first, which is due at once."""
-        if self._last is None and not step.after and not self._shift:
+        if self._last is None and not step.after and not self._shift and step.counts != "from_anchor":
             return None
         return after_a_quiet_time(self._planned(step), self._last)
 
     def _planned(self, step: Step) -> datetime:
-        planned = self._day0 + step.after + self._shift
+        start = self._anchor if step.counts == "from_anchor" and self._anchor else self._day0
+        planned = start + step.after + self._shift
         return step.moved_to(planned) if step.moved_to else planned
 
     async def _attend(self) -> None:
         """Act on what was said: endings are verified, facts answered, commands put on record."""
         while self._news or self._notes or self._ended_by:
             if self._ended_by:
-                parting = self._parting(facts.ENDED_BY_LEAD)
+                parting = self._parting(facts.ENDED_BY_LEAD, partial(self.part, facts.ENDED_BY_LEAD))
                 self._begin("end")
                 await self._carry_out(f"Ended by {self._ended_by}", "", closing=parting)
             news, self._news = self._news, []
             self._heard.extend(fact for fact in news if fact.kind in self.ends_on)
-            answered = [fact for fact in news if fact.kind in self._answers]
+            answered = [fact for fact in news if fact.kind in self._answers or fact.kind in TASKS]
             if not answered:
                 self._begin("look")
                 await self._carry_out("", "")
             for fact in answered:
-                react: Callable[[Fact], None] = getattr(self, self._answers[fact.kind])
                 self._reactions += 1
+                if fact.kind in TASKS:
+                    await self._hear_of_a_task(fact)
+                    continue
+                react: Callable[[Fact], None] = getattr(self, self._answers[fact.kind])
                 self._begin(f"{react.__name__}-{self._reactions}")
                 react(fact)
                 await self._carry_out(title_of(react), title_of(react))
 
-    async def _take(self, step: Step, closing: Parting | None) -> None:
+    # Tasks that are waited for (P0.3, P0.7). When to escalate comes from the history, with the answer that opened
+    # the task: the code of a step may change under a sleeping run without moving a timer.
+
+    def _wait_for(self, key: str, deadline: datetime) -> None:
+        if key in self._answered or key in self._open_tasks:
+            return
+        self._open_tasks.add(key)
+        self._waiting.append(asyncio.create_task(self._mind_the_deadline(key, deadline)))
+
+    async def _mind_the_deadline(self, key: str, deadline: datetime) -> None:
+        try:
+            await workflow.wait_condition(
+                lambda: key not in self._open_tasks or bool(self._finished),
+                timeout=max(deadline - workflow.now(), timedelta(seconds=1)),
+                timeout_summary="Deadline of a task",
+            )
+        except TimeoutError:
+            self._news.append(Fact(kind=facts.TASK_OVERDUE, at=workflow.now(), account="", object_id=key))
+            self._spoken += 1
+
+    async def _hear_of_a_task(self, fact: Fact) -> None:
+        """Whatever a playbook makes of it, one batch follows: which commands there are depends on what was said."""
+        key, question = fact.object_id, self._questions.get(fact.object_id)
+        known = key not in self._answered and (fact.kind == facts.TASK_DONE or key in self._open_tasks)
+        self._begin(f"{key.split('/')[-2] if '/' in key else 'task'}-answer-{self._reactions}")
+        title, answered = "", {}
+        if question and known and fact.kind == facts.TASK_DONE:
+            title, answered = f"{question.title}: {fact.value}", {key: fact.value}
+            self._note(title)
+            if question.then:
+                question.then(fact.value)
+        elif question and known:
+            title = f"Overdue: {question.title}"
+            self._overdue.add(key)
+            self.task(title, owner=question.escalate_to)
+        if fact.kind == facts.TASK_DONE:
+            self._answered.add(key)
+            self._open_tasks.discard(key)
+        await self._carry_out(title, title, answered=answered)
+
+    async def _take(self, step: Step, *, last: bool) -> None:
         self._begin(step.name)
+        if step.fresh:
+            await self._carry_out("", "", look="look-")
+            self._begin(step.name)
         planned = self._planned(step)
-        step.do()
+        why_not = self._why_left_out(step, planned)
+        if why_not:
+            self._skipped.append(step.name)
+            self._left_out[step.name] = why_not
+            self._note(f"Left out: {step.title} Reason: {why_not}")
+        else:
+            step.do()
+            self._done.append(step.name)
+            self._last = Taken(planned=planned, at=workflow.now())
+        # Left out or taken, the same commands follow: then days and conditions may change under sleeping runs.
         if step.stage:
-            self._stage = step.stage
+            self._stage = self._stage if why_not else step.stage
             owed = self.reading("at_stake", self.case.at_stake)
             amount = float(major(int(owed), self.case.currency))
-            workflow.upsert_search_attributes([STAGE.value_set(step.stage), AT_STAKE.value_set(amount)])
-        self._done.append(step.name)
-        self._last = Taken(planned=planned, at=workflow.now())
+            workflow.upsert_search_attributes([STAGE.value_set(self._stage or STARTED), AT_STAKE.value_set(amount)])
         self._taking = step.name
-        await self._carry_out(step.title, step.title, closing=closing)
+        asks = any(isinstance(effect, Task) and effect.deadline for effect in self._queued)
+        closing = None
+        if last and not asks and not self._open_tasks - self._overdue:
+            closing = self._parting(facts.PLAN_DONE, self._at_the_end)
+        await self._carry_out(step.title, step.title if not why_not else "", closing=closing)
         self._taking = ""
 
-    async def _carry_out(self, title: str, shown: str, *, closing: Parting | None = None) -> None:
+    def _why_left_out(self, step: Step, planned: datetime) -> str:
+        if step.if_late == "leave_out" and planned < self._day0 - timedelta(days=1):
+            return "its day was past when the run began"
+        if step.only_if and not step.only_if():
+            return title_of(step.only_if).rstrip(".")
+        return ""
+
+    def _at_the_end(self) -> str:
+        return self._otherwise if isinstance(self._otherwise, str) else self._otherwise()
+
+    async def _carry_out(
+        self,
+        title: str,
+        shown: str,
+        *,
+        closing: Parting | None = None,
+        look: str = "",
+        answered: dict[str, str] | None = None,
+    ) -> None:
         """Have the queued effects carried out. Raises `Over` when that ended the run.
 
         A lead's `end` does not wait for a step that is in trouble: the step is given up, and whatever of it is
@@ -196,7 +303,7 @@ class Playbook(Commands, Verbs):
         """
         step, effects = self._step_name, tuple(self._queued)
         notes, self._notes = tuple(self._notes), []
-        partings = {kind: self._parting(kind) for kind in self.ends_on}
+        partings = {kind: self._parting(kind, partial(self.part, kind)) for kind in self.ends_on}
         upcoming = next(iter(self._ahead()), None)
         while True:
             self._batches += 1
@@ -210,10 +317,12 @@ class Playbook(Commands, Verbs):
                 since=self._day0,
                 now=workflow.now(),
                 watch=self.watches,
+                plan=self._plan,
                 stage=self._stage,
                 state="paused" if self._paused_at else "open",
                 heard=tuple(self._heard),
                 notes=notes,
+                answered=answered or {},
                 effects=effects,
                 partings=partings,
                 closing=closing,
@@ -224,7 +333,7 @@ class Playbook(Commands, Verbs):
                 "carry_out",
                 batch,
                 result_type=Outcome,
-                activity_id=f"{step}-{self._batches}",
+                activity_id=f"{step}-{look}{self._batches}",
                 summary=_summary(title, effects),
                 start_to_close_timeout=timedelta(seconds=120),
                 heartbeat_timeout=timedelta(seconds=10),
@@ -234,7 +343,7 @@ class Playbook(Commands, Verbs):
             if outcome is None:
                 self._queued.clear()
                 return
-            self._readings = outcome.readings or self._readings
+            self._take_in(outcome)
             if outcome.over:
                 raise Over(outcome)
             if outcome.wait_until is None:
@@ -243,6 +352,15 @@ class Playbook(Commands, Verbs):
             await workflow.sleep(
                 max(outcome.wait_until - workflow.now(), timedelta(seconds=1)), summary=f"Held back: {title}"
             )
+
+    def _take_in(self, outcome: Outcome) -> None:
+        self._readings = outcome.readings or self._readings
+        said = str(self.reading("anchor"))
+        if said and not outcome.over:
+            self._anchor = datetime.fromisoformat(said)
+        for key, result in outcome.results.items():
+            if result.deadline and result.state == "done" and not outcome.over:
+                self._wait_for(key, result.deadline)
 
     async def _unless_ended(
         self, carrying: workflow.ActivityHandle[Outcome], closing: Parting | None
@@ -258,20 +376,20 @@ class Playbook(Commands, Verbs):
         carrying.cancel()
         return None
 
-    def _parting(self, reason: str) -> Parting:
+    def _parting(self, reason: str, decide: Callable[[], str]) -> Parting:
         """What is owed for one way to end, with keys that stay the same however often it is worked out."""
-        kept, kept_step, kept_count = self._queued, self._step_name, self._count
-        self._queued = []
+        kept = self._queued, self._step_name, self._count, self._notes
+        self._queued, self._notes = [], []
         self._begin(f"ending:{reason}")
-        outcome = self.part(reason)
+        outcome = decide()
         parting = Parting(reason=reason, outcome=outcome, effects=tuple(self._queued))
-        self._queued, self._step_name, self._count = kept, kept_step, kept_count
+        self._queued, self._step_name, self._count, self._notes = kept
         return parting
 
     def _show(self) -> None:
         state = f"Ended: {self._finished}" if self._finished else "Paused" if self._paused_at else ""
         workflow.set_current_details(
-            checklist(self._steps, self._done, self._skipped, self._current, self._next_at, state)
+            checklist(self._steps, self._done, self._skipped, self._left_out, self._current, self._next_at, state)
         )
 
 

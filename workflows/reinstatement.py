@@ -19,6 +19,8 @@ class Reinstatement(Playbook):
     )
     ends_on = (facts.INVOICE_PAID, facts.INVOICE_VOIDED, facts.INVOICE_WRITTEN_OFF)
     watches = "invoices"
+    cooldown_days = 0
+    cooldown_days = 0
 
     @workflow.run
     async def run(self, case: Case) -> Ending:

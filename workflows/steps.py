@@ -1,9 +1,10 @@
 """Steps and starts: the data a playbook's outline is made of."""
 
+import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 Reaction = TypeVar("Reaction", bound=Callable[..., None])
 _ANSWERS: Final = "answers_fact"
@@ -12,7 +13,12 @@ QUIET: Final = timedelta(hours=20)
 
 @dataclass(frozen=True)
 class Step:
-    """Something to do once, `after` the run's day 0. `moved_to` makes of its planned moment another, by a reading."""
+    """Something to do once, `after` the run's day 0, or counted from its anchor date.
+
+    `moved_to` makes of the planned moment another, by a reading. `fresh`: look at the source of truth right before
+    the step is worked out, so that its branches see today. `only_if` is a fresh condition; its docstring is the
+    reason given where it does not hold. `if_late` says what becomes of it where its day was past when the run began.
+    """
 
     name: str
     title: str
@@ -20,6 +26,10 @@ class Step:
     do: Callable[[], None]
     stage: str = ""
     moved_to: Callable[[datetime], datetime] | None = None
+    counts: Literal["days", "hours", "from_anchor"] = "days"
+    fresh: bool = False
+    only_if: Callable[[], bool] | None = None
+    if_late: Literal["take", "leave_out"] = "take"
 
 
 def on_day(
@@ -29,17 +39,53 @@ def on_day(
     stage: str = "",
     name: str = "",
     moved_to: Callable[[datetime], datetime] | None = None,
+    fresh: bool = False,
+    only_if: Callable[[], bool] | None = None,
 ) -> Step:
     """A step on day `day`, counted from the start of the run (P0.2). `stage` is what the list of runs shows from then.
 
     The step is known by its method's name, or by `name` where one method serves several days.
     """
-    return Step(name or do.__name__, f"Day {day}: {title_of(do)}", timedelta(days=day), do, stage, moved_to)
+    title = f"Day {day}: {title_of(do)}"
+    after = timedelta(days=day)
+    return Step(name or do.__name__, title, after, do, stage, moved_to, "days", fresh or bool(only_if), only_if)
 
 
-def on_hour(hour: int, do: Callable[[], None], *, stage: str = "", name: str = "") -> Step:
+def on_hour(
+    hour: float,
+    do: Callable[[], None],
+    *,
+    stage: str = "",
+    name: str = "",
+    fresh: bool = False,
+    only_if: Callable[[], bool] | None = None,
+) -> Step:
     """A step `hour` hours after the start of the run."""
-    return Step(name or do.__name__, f"Hour {hour}: {title_of(do)}", timedelta(hours=hour), do, stage)
+    title = f"Hour {hour:g}: {title_of(do)}"
+    after = timedelta(hours=hour)
+    return Step(name or do.__name__, title, after, do, stage, None, "hours", fresh or bool(only_if), only_if)
+
+
+def before(
+    days: int,
+    do: Callable[[], None],
+    *,
+    stage: str = "",
+    name: str = "",
+    fresh: bool = False,
+    only_if: Callable[[], bool] | None = None,
+    if_late: Literal["take", "leave_out"] = "leave_out",
+) -> Step:
+    """A step `days` days before the run's anchor date (a renewal, an expiry); negative: after it.
+
+    Where that day was past when the run began, the step is left out, or taken at once with `if_late="take"` (P6.13).
+    """
+    what = "On the day" if not days else f"{days} days before" if days > 0 else f"{-days} days after"
+    title = f"{what}: {title_of(do)}"
+    after = timedelta(days=-days)
+    return Step(
+        name or do.__name__, title, after, do, stage, None, "from_anchor", fresh or bool(only_if), only_if, if_late
+    )
 
 
 def when(fact: str) -> Callable[[Reaction], Reaction]:
@@ -78,23 +124,47 @@ def after_a_quiet_time(planned: datetime, last: Taken | None) -> datetime:
     return max(planned, last.at + min(gap, QUIET))
 
 
-def title_of(do: Callable[..., None]) -> str:
+def title_of(do: Callable[..., object]) -> str:
     """The first line of a step's docstring; it names the step wherever people see it."""
     return (do.__doc__ or do.__name__).strip().splitlines()[0]
 
 
-def ordered(steps: Iterable[Step | None]) -> tuple[Step, ...]:
-    """The steps in the order of their days; steps of one day keep the order they were written in.
+def ordered(
+    steps: Iterable[Step | None], *, first_day: int = 0, anchor_after: timedelta | None = None
+) -> tuple[Step, ...]:
+    """The steps in the order of their days; steps of one moment keep the order they were written in.
+
+    `first_day` is the number of the run's first day (0, or 1 in playbooks that count from day 1); `anchor_after` how
+    long after the start the anchor date is.
 
     Raises:
-        ValueError: two steps have one name, so that nobody could say which was done.
+        ValueError: two steps have one name, so that nobody could say which was done; a day before the first; a step
+            counted from an anchor in a run that has none.
     """
-    plan = sorted((step for step in steps if step), key=lambda step: step.after)
+    plan = [_counted(step, first_day) for step in steps if step]
+    if anchor_after is None and any(step.counts == "from_anchor" for step in plan):
+        raise ValueError("before(...) counts from the run's anchor date, but this run has none")
+    shift = anchor_after or timedelta()
+    plan.sort(key=lambda step: step.after + (shift if step.counts == "from_anchor" else timedelta()))
     names = [step.name for step in plan]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"two steps are called {', '.join(twice)}: give one of them name=")
     return tuple(plan)
+
+
+def plan_of(steps: Iterable[Step]) -> str:
+    """A fingerprint of a plan: its steps' names in their order, and which of them look first."""
+    names = " ".join(f"{step.name}{'*' if step.fresh else ''}" for step in steps)
+    return hashlib.sha256(names.encode()).hexdigest()[:8]
+
+
+def _counted(step: Step, first_day: int) -> Step:
+    if step.counts != "days" or not first_day:
+        return step
+    if step.after < timedelta(days=first_day):
+        raise ValueError(f"{step.name}: this playbook counts from day {first_day}")
+    return replace(step, after=step.after - timedelta(days=first_day))
 
 
 @dataclass(frozen=True)

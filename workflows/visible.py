@@ -16,6 +16,8 @@ SEGMENT: Final = SearchAttributeKey.for_keyword("Segment")
 OWNER: Final = SearchAttributeKey.for_keyword("CsmOwner")
 CURRENCY: Final = SearchAttributeKey.for_keyword("Currency")
 AT_STAKE: Final = SearchAttributeKey.for_float("AmountAtStake")
+DATE: Final = SearchAttributeKey.for_datetime("RenewalDate")
+STARTED: Final = "Started"
 
 SEARCH_ATTRIBUTES: Final[tuple[SearchAttributeKey[Any], ...]] = (
     ACCOUNT,
@@ -25,6 +27,7 @@ SEARCH_ATTRIBUTES: Final[tuple[SearchAttributeKey[Any], ...]] = (
     OWNER,
     CURRENCY,
     AT_STAKE,
+    DATE,
 )
 
 
@@ -33,12 +36,14 @@ def attributes_of(case: Case) -> TypedSearchAttributes:
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(ACCOUNT, case.account),
         SearchAttributePair(PLAYBOOK, case.playbook),
-        SearchAttributePair(STAGE, "Started"),
+        SearchAttributePair(STAGE, STARTED),
         SearchAttributePair(SEGMENT, case.segment or "unknown"),
         SearchAttributePair(OWNER, case.owner or "unassigned"),
         SearchAttributePair(CURRENCY, case.currency.upper()),
         SearchAttributePair(AT_STAKE, float(major(case.at_stake, case.currency))),
     ]
+    if case.anchor:
+        pairs.append(SearchAttributePair(DATE, case.anchor))
     return TypedSearchAttributes(pairs)
 
 
@@ -51,6 +56,7 @@ def checklist(
     steps: tuple[Step, ...],
     done: list[str],
     skipped: list[str],
+    left_out: dict[str, str],
     upcoming: Step | None,
     due: datetime | None,
     state: str,
@@ -61,7 +67,7 @@ def checklist(
         if step.name in done:
             lines.append(f"- ✓ {step.title}")
         elif step.name in skipped:
-            lines.append(f"- – ~~{step.title}~~ (skipped)")
+            lines.append(f"- – ~~{step.title}~~ ({left_out.get(step.name, 'skipped')})")
         elif upcoming and step.name == upcoming.name:
             when = f" · **next, {due:%a %d %b %Y %H:%M} UTC**" if due else " · **now**"
             lines.append(f"- ▶ {step.title}{when} · `{step.name}`")

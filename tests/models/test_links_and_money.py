@@ -8,7 +8,7 @@ from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from itsdangerous.encoding import base64_decode, base64_encode, int_to_bytes
 
 from activities.merge_fields import zone_of
-from models.links import PAY_LINK_DAYS, BadLink, case_of_pay_link, pay_link
+from models.links import DAYS, BadLink, link, subject_of
 from models.money import money
 
 SECRET = "a-secret-for-links-in-tests"
@@ -18,7 +18,7 @@ EXPIRED = "This link has expired. Please use the one in our latest mail."
 
 
 def token() -> str:
-    return pay_link("https://pay.example.com/", SECRET, CASE).removeprefix("https://pay.example.com/pay/")
+    return link("https://pay.example.com/", SECRET, "pay", CASE).removeprefix("https://pay.example.com/pay/")
 
 
 class MadeEarlier(TimestampSigner):
@@ -36,25 +36,25 @@ def aged(age: timedelta, salt: str = "pay-link") -> str:
 
 
 def test_p1_3_a_pay_link_leads_to_its_case() -> None:
-    assert case_of_pay_link(SECRET, token()) == CASE
+    assert subject_of(SECRET, "pay", token()) == CASE
     assert "/" not in token()
 
 
 @pytest.mark.parametrize(
     ("age", "error"),
     [
-        (timedelta(days=PAY_LINK_DAYS, seconds=-5), None),
-        (timedelta(days=PAY_LINK_DAYS, seconds=5), EXPIRED),
+        (timedelta(days=DAYS["pay"], seconds=-5), None),
+        (timedelta(days=DAYS["pay"], seconds=5), EXPIRED),
         (timedelta(days=400), EXPIRED),
         (timedelta(days=-1), EXPIRED),
     ],
 )
 def test_p1_3_a_pay_link_expires(age: timedelta, error: str | None) -> None:
     if error is None:
-        assert case_of_pay_link(SECRET, aged(age)) == CASE
+        assert subject_of(SECRET, "pay", aged(age)) == CASE
         return
     with pytest.raises(BadLink) as raised:
-        case_of_pay_link(SECRET, aged(age))
+        subject_of(SECRET, "pay", aged(age))
     assert str(raised.value) == error
 
 
@@ -78,7 +78,7 @@ def changed(link: str) -> dict[str, str]:
 @pytest.mark.parametrize("how", changed(token()))
 def test_p1_3_a_pay_link_that_was_tampered_with_is_refused(how: str) -> None:
     with pytest.raises(BadLink) as raised:
-        case_of_pay_link(SECRET, changed(token())[how])
+        subject_of(SECRET, "pay", changed(token())[how])
     assert str(raised.value) == NOT_VALID
 
 

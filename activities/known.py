@@ -1,0 +1,283 @@
+"""What we know ourselves: accounts, use, contracts, onboarding, as sources of truth for the playbooks.
+
+A fact somebody told us is the only source there is for it; it counts from the moment the case was opened. What can be
+worked out from tables (usage that came back, a contract that is signed) is worked out at each look, so that a fact that
+got lost ends a run all the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from activities.stripe_picture import person_of
+from models import facts, ledger, onboarding, usage
+from models.cases import Batch, Reading
+from models.customers import ChecklistItem, Contact, Contract, OfferRow, Owner, UsageDay
+from models.database import Database
+from models.money import money
+from models.picture import Person, Picture
+from models.policy import Policy, PolicyFile
+from models.tables import Account, CaseRow, InboxEvent
+
+BACK: Final = 100
+"""Days of use that are read: more than any window looks back, twice."""
+Field = str | int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a watch adds to the picture of an account."""
+
+    over: str = ""
+    readings: Mapping[str, Reading] | None = None
+    fields: Mapping[str, Field] | None = None
+
+
+class Facts:
+    """The plain watch: an ending is true once we were told of it. Others add what their tables say."""
+
+    name = "facts"
+
+    def __init__(self, database: Database, policy: PolicyFile) -> None:
+        self._db = database
+        self._policy = policy
+
+    async def look(self, batch: Batch) -> Picture:
+        """Read the account, its people, and which ending we were told of since the case was opened."""
+        async with self._db.reading() as session:
+            account = await session.get(Account, batch.account) or Account(id=batch.account)
+            case = await session.get(CaseRow, batch.case)
+            subjects = [row.subject for row in await ledger.subjects_of(session, batch.case)]
+            policy = self._policy.for_segment(account.segment)
+            told = await _told(session, batch, case, subjects)
+            seen = await self.see(session, batch, account, policy, case.opened_at if case else batch.since)
+            offers = {
+                row.key: row.state
+                for row in (await session.exec(select(OfferRow).where(OfferRow.case_id == batch.case))).all()
+            }
+            people = await _people(session, account)
+            owner = await session.get(Owner, account.owner) if account.owner else None
+        over = told or seen.over
+        return Picture(
+            over=over,
+            readings={
+                "segment": account.segment,
+                "owner": account.owner,
+                "mrr": account.mrr,
+                "high_touch": account.strategic or account.segment == "enterprise",
+                "health": account.health if account.health is not None else -1,
+                "churned": account.churned_at is not None,
+                "offer": " ".join(sorted(set(offers.values()))),
+                **(seen.readings or {}),
+            },
+            fields={
+                "account_name": account.company,
+                "amount": money(account.mrr, account.currency),
+                **_of_owner(owner),
+                **(seen.fields or {}),
+            },
+            people=people,
+            fates=dict.fromkeys(subjects, over),
+        )
+
+    async def see(
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+    ) -> Seen:
+        """What this watch adds; the plain one adds nothing."""
+        return Seen()
+
+
+class UsageWatch(Facts):
+    """Whether usage is still below its baseline (P3.14), and what fell most."""
+
+    name = "usage"
+
+    async def see(
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+    ) -> Seen:
+        """The change in use, and `usage.recovered` where it came back."""
+        today = batch.now.date()
+        counts = await usage_of(session, account.id, today)
+        now = usage.change(counts, policy.usage.metric, today, policy.usage.window_days)
+        still = usage.still_declining(counts, today, opened.date(), policy.usage)
+        feature = usage.unused_feature(counts, today, policy.usage)
+        return Seen(
+            over="" if still else facts.USAGE_RECOVERED,
+            readings={
+                "severity": usage.severity(counts, today, policy.usage, None),
+                "usage_delta": now.down_pct,
+                "feature": feature,
+                "tenure_days": (batch.now - account.signed_up_at).days if account.signed_up_at else 0,
+            },
+            fields={"usage_delta": now.down_pct, "feature": feature or policy.words.feature},
+        )
+
+
+class ContractWatch(Facts):
+    """The contract behind a renewal: its date, its value, whether it is signed."""
+
+    name = "contract"
+
+    async def see(
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+    ) -> Seen:
+        """The renewal date as it is now, and `contract.signed` where the term was renewed."""
+        contract = await session.get(Contract, batch.subject.partition("/")[0])
+        if contract is None:
+            return Seen()
+        counts = await usage_of(session, account.id, batch.now.date())
+        month = usage.change(counts, policy.usage.metric, batch.now.date(), 30)
+        signed = contract.state == "signed"
+        return Seen(
+            over=facts.CONTRACT_SIGNED if signed else facts.RENEWAL_LOST if contract.state == "lost" else "",
+            readings={
+                "anchor": midnight(contract.renews_on).isoformat(),
+                "at_stake": contract.value,
+                "contract_state": contract.state,
+            },
+            fields={
+                "value": money(contract.value, contract.currency),
+                "sign_url": contract.sign_url or policy.links.app,
+                "usage_summary": f"{month.now} in the last 30 days, {month.before} in the 30 days before",
+            },
+        )
+
+
+class OnboardingWatch(Facts):
+    """The checklist, the milestones and the onboarding score of a new customer."""
+
+    name = "onboarding"
+
+    async def see(
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+    ) -> Seen:
+        """What is done, what is open, which milestones were missed, and the band of the score (H2)."""
+        rules = policy.onboarding
+        statement = select(ChecklistItem).where(ChecklistItem.account_id == account.id)
+        done = {row.item: row.done_at for row in (await session.exec(statement)).all()}
+        still = onboarding.open_items(done, rules)
+        missed = onboarding.missed_milestones(done, account.signed_up_at or opened, batch.now, rules)
+        counts = await usage_of(session, account.id, batch.now.date() + timedelta(days=1))
+        points = onboarding.score_of(done, counts, policy, batch.now.date())
+        following = onboarding.name_of(still[0], rules) if still else ""
+        return Seen(
+            readings={
+                "done_items": " ".join(sorted(done)),
+                "open_items": " ".join(still),
+                "missed": " ".join(missed),
+                "completion": onboarding.completion(done, rules),
+                "onboarding_score": int(points),
+                "onboarding_band": onboarding.band(points, rules),
+            },
+            fields={
+                "open_items": ", ".join(onboarding.name_of(item, rules) for item in still) or "nothing is left",
+                "next_step": following,
+                "next_url": policy.links.wizard,
+            },
+        )
+
+
+class ChurnWatch(Facts):
+    """A customer that left: how long ago, and whether they are back."""
+
+    name = "churn"
+
+    async def see(
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+    ) -> Seen:
+        """When they left, and that they are back if our tables say so."""
+        left = account.churned_at
+        back = left is None and await _was_told(session, account.id, facts.SUBSCRIPTION_REACTIVATED, opened)
+        at = left or opened
+        return Seen(
+            over=facts.SUBSCRIPTION_REACTIVATED if back else "",
+            readings={"churned_days": max(0, (batch.now - at).days)},
+            fields={"churned_on": f"{at:%d %B %Y}"},
+        )
+
+
+class CardWatch(Facts):
+    """The card on file of an account, and when it expires (P2)."""
+
+    name = "card"
+
+    async def see(
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+    ) -> Seen:
+        """The expiry, and `card.replaced` where another card is on file by now (P2.3)."""
+        expiry = account.card_expires_on
+        replaced = expiry is not None and expiry.isoformat() != batch.subject.rpartition("/")[2]
+        return Seen(
+            over=facts.CARD_REPLACED if replaced else "",
+            fields={
+                "card_last4": account.card_last4,
+                "exp_date": f"{expiry.day} {expiry:%B %Y}" if expiry else "",
+            },
+        )
+
+
+def known_watches(database: Database, policy: PolicyFile) -> list[Facts]:
+    """Every watch over our own tables."""
+    return [
+        watch(database, policy) for watch in (Facts, UsageWatch, ContractWatch, OnboardingWatch, ChurnWatch, CardWatch)
+    ]
+
+
+async def usage_of(session: AsyncSession, account: str, today: date) -> dict[tuple[str, date], int]:
+    """The counts of the last 100 days before `today`."""
+    since = today - timedelta(days=BACK)
+    statement = select(UsageDay).where(
+        UsageDay.account_id == account, col(UsageDay.day) >= since, col(UsageDay.day) < today
+    )
+    return {(row.metric, row.day): row.count for row in (await session.exec(statement)).all()}
+
+
+def midnight(day: date) -> datetime:
+    """The first moment of a day, UTC."""
+    return datetime.combine(day, time(), UTC)
+
+
+async def _told(session: AsyncSession, batch: Batch, case: CaseRow | None, subjects: list[str]) -> str:
+    """The first ending we were told of that is about this case, since it was opened."""
+    kinds = sorted(batch.partings)
+    if not kinds:
+        return ""
+    statement = (
+        select(InboxEvent)
+        .where(
+            InboxEvent.account_id == batch.account,
+            col(InboxEvent.kind).in_(kinds),
+            col(InboxEvent.state).in_(("pending", "applied")),
+            InboxEvent.occurred_at >= (case.opened_at if case else batch.since),
+        )
+        .order_by(col(InboxEvent.occurred_at), col(InboxEvent.id))
+    )
+    mine = {"", *subjects, *(subject.partition("/")[0] for subject in subjects)}
+    return next((row.kind for row in (await session.exec(statement)).all() if row.subject in mine), "")
+
+
+async def _was_told(session: AsyncSession, account: str, kind: str, since: datetime) -> bool:
+    statement = select(InboxEvent.id).where(
+        InboxEvent.account_id == account, InboxEvent.kind == kind, InboxEvent.occurred_at >= since
+    )
+    return (await session.exec(statement)).first() is not None
+
+
+async def _people(session: AsyncSession, account: Account) -> dict[str, Person]:
+    statement = select(Contact).where(Contact.account_id == account.id, col(Contact.left_at).is_(None))
+    people = {
+        row.role: Person(row.id, row.name, row.email, row.locale or account.locale, row.timezone or account.timezone)
+        for row in (await session.exec(statement.order_by(col(Contact.id).desc()))).all()
+    }
+    return {"billing": person_of(account), **people}
+
+
+def _of_owner(owner: Owner | None) -> dict[str, Field]:
+    if owner is None:
+        return {}
+    said = {"csm_name": owner.name, "csm_email": owner.email, "booking_url": owner.booking_url}
+    return {name: value for name, value in said.items() if value}

@@ -1,0 +1,167 @@
+"""What our own tables take from facts (ledger T1): once each, in the relay's transaction, newest provider time wins."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import update
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from models import facts, ledger
+from models.customers import ChecklistItem, Contact, Contract, OfferRow
+from models.tables import Account, InboxEvent
+
+Lesson = Callable[[AsyncSession, InboxEvent, Mapping[str, Any]], Awaitable[None]]
+
+
+class BadFact(ValueError):
+    """The fact does not say what it must; the message names the field and what it may hold."""
+
+
+async def learn(session: AsyncSession, event: InboxEvent) -> None:
+    """Take in what an event says, once, however often it is delivered.
+
+    Raises:
+        BadFact: a field that this kind of fact needs is missing or of the wrong shape.
+    """
+    lesson = LESSONS.get(event.kind)
+    if lesson is None or event.learned:
+        return
+    await lesson(session, event, _said(event))
+    event.learned = True
+    session.add(event)
+
+
+def _said(event: InboxEvent) -> Mapping[str, Any]:
+    try:
+        body = orjson.loads(event.body)
+    except orjson.JSONDecodeError:
+        return {}
+    data = body.get("data") if isinstance(body, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+async def _churned(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    account = await session.get(Account, event.account_id)
+    if account and account.churned_at is None:
+        account.churned_at, account.churn_reason = event.occurred_at, event.value
+        session.add(account)
+
+
+async def _came_back(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    account = await session.get(Account, event.account_id)
+    if account and account.churned_at and event.occurred_at >= account.churned_at:
+        account.churned_at, account.churn_reason = None, ""
+        session.add(account)
+
+
+async def _signed_up(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    account = await session.get(Account, event.account_id)
+    if account and account.signed_up_at is None:
+        account.signed_up_at = event.occurred_at
+        session.add(account)
+    await _item(session, event, "signed_up")
+    await _item(session, event, "created")
+
+
+async def _step_done(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    item = event.value or str(said.get("step", ""))
+    if not item:
+        raise BadFact(f"{event.kind}: value must name the checklist item that was done, such as first_report")
+    await _item(session, event, item)
+
+
+async def _item(session: AsyncSession, event: InboxEvent, item: str) -> None:
+    await ledger.insert_once(session, ChecklistItem(account_id=event.account_id, item=item, done_at=event.occurred_at))
+
+
+async def _renewal_date(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    contract = await _newer(session, event)
+    if contract:
+        contract.renews_on = _day(event)
+
+
+async def _contract_sent(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    contract = await _newer(session, event)
+    if contract and contract.state == "active":
+        contract.state = "sent"
+        contract.sign_url = str(said.get("url", "")) or contract.sign_url
+
+
+async def _contract_signed(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    contract = await _newer(session, event)
+    if contract:
+        contract.state = "signed"
+
+
+async def _renewal_lost(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    contract = await _newer(session, event)
+    if contract:
+        contract.state = "lost"
+
+
+async def _newer(session: AsyncSession, event: InboxEvent) -> Contract | None:
+    """The contract, if this event is not older than what it already says (T1.20)."""
+    contract = await session.get(Contract, event.subject.partition("/")[0], with_for_update=True)
+    if contract is None or (contract.told_at and event.occurred_at < contract.told_at):
+        return None
+    contract.told_at = event.occurred_at
+    session.add(contract)
+    return contract
+
+
+def _day(event: InboxEvent) -> date:
+    try:
+        return date.fromisoformat(event.value)
+    except ValueError:
+        raise BadFact(f"{event.kind}: value is {event.value!r}, expected a date such as 2027-03-01") from None
+
+
+async def _opted_out(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    person: Contact | Account | None = await session.get(Contact, event.object_id) if event.object_id else None
+    person = person or await session.get(Account, event.account_id)
+    if person and person.opted_out_at is None:
+        person.opted_out_at = event.occurred_at
+        session.add(person)
+
+
+async def _task_done(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    await ledger.finish_task(session, event.object_id, event.value or "done", event.occurred_at)
+
+
+async def _offer_answered(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    state = "accepted" if event.kind == facts.OFFER_ACCEPTED else "declined"
+    await session.exec(
+        update(OfferRow)
+        .where(col(OfferRow.key) == event.object_id, col(OfferRow.state) == "made")
+        .values(state=state, answered_at=event.occurred_at)
+    )
+
+
+async def _health(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    if not event.value.isdigit() or int(event.value) > 100:
+        raise BadFact(f"{event.kind}: value is {event.value!r}, expected a whole number from 0 to 100")
+    account = await session.get(Account, event.account_id)
+    if account:
+        account.health = int(event.value)
+        session.add(account)
+
+
+LESSONS: Final[dict[str, Lesson]] = {
+    facts.SUBSCRIPTION_CANCELLED: _churned,
+    facts.SERVICE_SUSPENDED: _churned,
+    facts.SUBSCRIPTION_REACTIVATED: _came_back,
+    facts.USER_SIGNED_UP: _signed_up,
+    facts.STEP_DONE: _step_done,
+    facts.RENEWAL_DATE_CHANGED: _renewal_date,
+    facts.CONTRACT_SENT: _contract_sent,
+    facts.CONTRACT_SIGNED: _contract_signed,
+    facts.RENEWAL_LOST: _renewal_lost,
+    facts.UNSUBSCRIBED: _opted_out,
+    facts.TASK_DONE: _task_done,
+    facts.OFFER_ACCEPTED: _offer_answered,
+    facts.OFFER_DECLINED: _offer_answered,
+    facts.HEALTH_SCORED: _health,
+}

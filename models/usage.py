@@ -1,0 +1,97 @@
+"""How an account's use changes: daily counts in, a judgement out (P3.1 to P3.4, P3.14). Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from models.policy import Usage
+
+Counts = Mapping[tuple[str, date], int]
+"""How often, by metric and day (UTC)."""
+LOGIN_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Change:
+    """The last window against the one before. `down_pct` is how far it fell, 0 where it did not."""
+
+    now: int
+    before: int
+
+    @property
+    def down_pct(self) -> int:
+        """Whole percent, rounded down."""
+        return 0 if self.before <= 0 or self.now >= self.before else int((self.before - self.now) * 100 / self.before)
+
+
+def total(counts: Counts, metric: str, since: date, until: date) -> int:
+    """The sum of a metric from `since` up to but not including `until`."""
+    return sum(count for (name, day), count in counts.items() if name == metric and since <= day < until)
+
+
+def change(counts: Counts, metric: str, today: date, days: int) -> Change:
+    """The `days` days before today against the `days` days before those. Today itself is not over and not counted."""
+    middle = today - timedelta(days=days)
+    return Change(
+        now=total(counts, metric, middle, today),
+        before=total(counts, metric, middle - timedelta(days=days), middle),
+    )
+
+
+def severity(counts: Counts, today: date, rules: Usage, tenure_days: int | None) -> str:
+    """`severe`, `moderate`, or empty where usage has not fallen, or nothing can be concluded (P3.4).
+
+    Severe is a fall of `severe_pct` or more, or logins at or below that share of the previous 30 days (P3.2); moderate
+    is a fall of more than `moderate_pct` (P3.1). `tenure_days` None: not known, and no reason to hold back.
+    """
+    if tenure_days is not None and tenure_days < rules.min_tenure_days:
+        return ""
+    use = change(counts, rules.metric, today, rules.window_days)
+    logins = change(counts, rules.login_metric, today, LOGIN_DAYS)
+    enough = use.before >= rules.min_baseline
+    if enough and (use.before - use.now) * 100 >= rules.severe_pct * use.before:
+        return "severe"
+    if logins.before >= rules.min_baseline and logins.now * 100 <= (100 - rules.severe_pct) * logins.before:
+        return "severe"
+    if enough and (use.before - use.now) * 100 > rules.moderate_pct * use.before:
+        return "moderate"
+    return ""
+
+
+def still_declining(counts: Counts, today: date, began: date, rules: Usage) -> bool:
+    """Whether the last window is still below the baseline before the trigger by more than the threshold (P3.14)."""
+    start = began - timedelta(days=2 * rules.window_days)
+    metric, days = rules.metric, rules.window_days
+    baseline = total(counts, metric, start, start + timedelta(days=days))
+    if baseline < rules.min_baseline:
+        metric, days = rules.login_metric, LOGIN_DAYS
+        start = began - timedelta(days=2 * days)
+        baseline = total(counts, metric, start, start + timedelta(days=days))
+    now = total(counts, metric, today - timedelta(days=days), today)
+    return (baseline - now) * 100 > rules.moderate_pct * baseline
+
+
+def unused_feature(counts: Counts, today: date, rules: Usage) -> str:
+    """The feature whose use fell most, as customers call it; empty if none fell (P3.8)."""
+    features = sorted({name for name, _ in counts if name.startswith(rules.feature_prefix)})
+    falls = {name: change(counts, name, today, rules.window_days).down_pct for name in features}
+    if not falls or max(falls.values()) <= 0:
+        return ""
+    worst = max(features, key=lambda name: falls[name]).removeprefix(rules.feature_prefix)
+    return rules.features.get(worst, worst.replace("_", " "))
+
+
+def watch_only(counts: Counts, today: date, rules: Usage) -> tuple[str, ...]:
+    """Signs that are put on record but start nothing by themselves (P3.3)."""
+    month = change(counts, rules.metric, today, LOGIN_DAYS)
+    logins = change(counts, rules.login_metric, today, LOGIN_DAYS)
+    reports = total(counts, rules.report_metric, today - timedelta(days=LOGIN_DAYS), today)
+    ever = any(name == rules.report_metric for name, _ in counts)
+    found = []
+    if logins.before >= rules.min_baseline and logins.now < rules.few_logins:
+        found.append("few logins")
+    if ever and not reports:
+        found.append("no reports")
+    if month.before >= rules.min_baseline and (month.before - month.now) * 100 >= rules.moderate_pct * month.before:
+        found.append("usage down on the month")
+    return tuple(found)
