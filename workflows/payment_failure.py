@@ -31,7 +31,6 @@ class PaymentFailure(Playbook):
     )
     watches = "invoices"
     cooldown_days = 0
-    cooldown_days = 0
 
     @classmethod
     def refuses(cls, case: Case) -> str:

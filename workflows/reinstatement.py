@@ -20,7 +20,6 @@ class Reinstatement(Playbook):
     ends_on = (facts.INVOICE_PAID, facts.INVOICE_VOIDED, facts.INVOICE_WRITTEN_OFF)
     watches = "invoices"
     cooldown_days = 0
-    cooldown_days = 0
 
     @workflow.run
     async def run(self, case: Case) -> Ending:

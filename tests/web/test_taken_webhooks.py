@@ -41,6 +41,8 @@ async def test_t1_1_a_failed_payment_is_stored_as_a_pending_fact(receiver: Recei
         "body": body,
         "state": "pending",
         "reason": "",
+        "learned": False,
+        "value": "",
         "tries": 0,
         "wall_settled_at": None,
     }
@@ -284,6 +286,7 @@ FACTS: dict[str, tuple[Any, dict[str, Any], str, tuple[str, str, str]]] = {
     "invoice.voided": (invoice(status="void"), {}, facts.INVOICE_VOIDED, ABOUT_INVOICE),
     "invoice.marked_uncollectible": (invoice(), {}, facts.INVOICE_WRITTEN_OFF, ABOUT_INVOICE),
     "customer.subscription.deleted": (SUBSCRIPTION, {}, facts.SUBSCRIPTION_CANCELLED, ("cus_1", "", "sub_1")),
+    "customer.subscription.created": (SUBSCRIPTION, {}, facts.SUBSCRIPTION_REACTIVATED, ("cus_1", "", "sub_1")),
     "customer.subscription.updated": (
         SUBSCRIPTION,
         {"default_payment_method": "pm_0"},
