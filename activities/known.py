@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
+import orjson
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -21,7 +22,7 @@ from models.database import Database
 from models.money import money
 from models.picture import Person, Picture
 from models.policy import Policy, PolicyFile
-from models.tables import Account, CaseRow, InboxEvent
+from models.tables import Account, CaseRow, CaseSubject, EffectRow, InboxEvent
 
 BACK: Final = 100
 """Days of use that are read: more than any window looks back, twice."""
@@ -54,14 +55,16 @@ class Facts:
             subjects = [row.subject for row in await ledger.subjects_of(session, batch.case)]
             policy = self._policy.for_segment(account.segment)
             told = await _told(session, batch, case, subjects)
-            seen = await self.see(session, batch, account, policy, case.opened_at if case else batch.since)
+            opened = case.opened_at if case else batch.since
+            seen = await self.see(session, batch, account, policy, opened, told)
             offers = {
                 row.key: row.state
                 for row in (await session.exec(select(OfferRow).where(OfferRow.case_id == batch.case))).all()
             }
             people = await _people(session, account)
+            applied = await _apply_offer(session, batch.case)
             owner = await session.get(Owner, account.owner) if account.owner else None
-        over = told or seen.over
+        over = seen.over or told
         return Picture(
             over=over,
             readings={
@@ -72,6 +75,7 @@ class Facts:
                 "health": account.health if account.health is not None else -1,
                 "churned": account.churned_at is not None,
                 "offer": " ".join(sorted(set(offers.values()))),
+                "apply_offer": applied,
                 **(seen.readings or {}),
             },
             fields={
@@ -85,7 +89,7 @@ class Facts:
         )
 
     async def see(
-        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
     ) -> Seen:
         """What this watch adds; the plain one adds nothing."""
         return Seen()
@@ -97,7 +101,7 @@ class UsageWatch(Facts):
     name = "usage"
 
     async def see(
-        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
     ) -> Seen:
         """The change in use, and `usage.recovered` where it came back."""
         today = batch.now.date()
@@ -123,7 +127,7 @@ class ContractWatch(Facts):
     name = "contract"
 
     async def see(
-        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
     ) -> Seen:
         """The renewal date as it is now, and `contract.signed` where the term was renewed."""
         contract = await session.get(Contract, batch.subject.partition("/")[0])
@@ -131,9 +135,11 @@ class ContractWatch(Facts):
             return Seen()
         counts = await usage_of(session, account.id, batch.now.date())
         month = usage.change(counts, policy.usage.metric, batch.now.date(), 30)
-        signed = contract.state == "signed"
+        over = told or {"signed": facts.CONTRACT_SIGNED, "lost": facts.RENEWAL_LOST}.get(contract.state, "")
+        if over == facts.CONTRACT_SIGNED:
+            over = await _for_more_or_less(session, batch, contract)
         return Seen(
-            over=facts.CONTRACT_SIGNED if signed else facts.RENEWAL_LOST if contract.state == "lost" else "",
+            over=over,
             readings={
                 "anchor": midnight(contract.renews_on).isoformat(),
                 "at_stake": contract.value,
@@ -153,7 +159,7 @@ class OnboardingWatch(Facts):
     name = "onboarding"
 
     async def see(
-        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
     ) -> Seen:
         """What is done, what is open, which milestones were missed, and the band of the score (H2)."""
         rules = policy.onboarding
@@ -163,7 +169,8 @@ class OnboardingWatch(Facts):
         missed = onboarding.missed_milestones(done, account.signed_up_at or opened, batch.now, rules)
         counts = await usage_of(session, account.id, batch.now.date() + timedelta(days=1))
         points = onboarding.score_of(done, counts, policy, batch.now.date())
-        following = onboarding.name_of(still[0], rules) if still else ""
+        following = onboarding.name_of(still[0], rules) if still else "the next step"
+        signed_up, first_value = account.signed_up_at or opened, done.get("first_value")
         return Seen(
             readings={
                 "done_items": " ".join(sorted(done)),
@@ -172,8 +179,13 @@ class OnboardingWatch(Facts):
                 "completion": onboarding.completion(done, rules),
                 "onboarding_score": int(points),
                 "onboarding_band": onboarding.band(points, rules),
+                "pattern": rules.pattern,
+                "first_value_h": round((first_value - signed_up) / timedelta(hours=1)) if first_value else -1,
+                "d30_lift": max((lift for item, lift in rules.milestone_lift.items() if item in done), default=0),
+                "roi_tenths": usage.latest(counts, "roi_tenths", -1),
             },
             fields={
+                "goals": await _goals(session, account.id),
                 "open_items": ", ".join(onboarding.name_of(item, rules) for item in still) or "nothing is left",
                 "next_step": following,
                 "next_url": policy.links.wizard,
@@ -187,7 +199,7 @@ class ChurnWatch(Facts):
     name = "churn"
 
     async def see(
-        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
     ) -> Seen:
         """When they left, and that they are back if our tables say so."""
         left = account.churned_at
@@ -206,7 +218,7 @@ class CardWatch(Facts):
     name = "card"
 
     async def see(
-        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime
+        self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
     ) -> Seen:
         """The expiry, and `card.replaced` where another card is on file by now (P2.3)."""
         expiry = account.card_expires_on
@@ -260,11 +272,35 @@ async def _told(session: AsyncSession, batch: Batch, case: CaseRow | None, subje
     return next((row.kind for row in (await session.exec(statement)).all() if row.subject in mine), "")
 
 
+async def _for_more_or_less(session: AsyncSession, batch: Batch, contract: Contract) -> str:
+    """A signature against what the contract was worth when the run began (P6.21)."""
+    begun = await session.get(CaseSubject, (batch.case, batch.subject))
+    if begun is None or not begun.at_stake or contract.value == begun.at_stake:
+        return facts.CONTRACT_SIGNED
+    return facts.CONTRACT_EXPANDED if contract.value > begun.at_stake else facts.CONTRACT_REDUCED
+
+
 async def _was_told(session: AsyncSession, account: str, kind: str, since: datetime) -> bool:
     statement = select(InboxEvent.id).where(
         InboxEvent.account_id == account, InboxEvent.kind == kind, InboxEvent.occurred_at >= since
     )
     return (await session.exec(statement)).first() is not None
+
+
+async def _goals(session: AsyncSession, account: str) -> str:
+    """The customer's goals, from the sales handoff (P7.2); words for people, never for a payload."""
+    statement = select(InboxEvent.body).where(
+        InboxEvent.account_id == account, InboxEvent.kind == facts.HANDOFF_COMPLETED
+    )
+    body = (await session.exec(statement.order_by(col(InboxEvent.id).desc()))).first()
+    said = orjson.loads(body).get("data", {}) if body else {}
+    return str(said.get("goals", "")) if isinstance(said, dict) else ""
+
+
+async def _apply_offer(session: AsyncSession, case: str) -> str:
+    """How giving the accepted offer of this case went; empty where it has none."""
+    statement = select(EffectRow.state).where(EffectRow.case_id == case, EffectRow.kind == "apply_offer")
+    return (await session.exec(statement)).first() or ""
 
 
 async def _people(session: AsyncSession, account: Account) -> dict[str, Person]:

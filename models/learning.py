@@ -13,6 +13,8 @@ from models import facts, ledger
 from models.customers import ChecklistItem, Contact, Contract, OfferRow
 from models.tables import Account, InboxEvent
 
+HANDOFF: Final = ("goals", "stakeholders", "promised", "terms", "technical_contact")
+"""What sales hands over before a guided or white-glove onboarding (P7.3)."""
 Lesson = Callable[[AsyncSession, InboxEvent, Mapping[str, Any]], Awaitable[None]]
 
 
@@ -66,6 +68,12 @@ async def _signed_up(session: AsyncSession, event: InboxEvent, said: Mapping[str
     await _item(session, event, "created")
 
 
+async def _handoff(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    missing = [name for name in HANDOFF if not said.get(name)]
+    if missing:
+        raise BadFact(f"{event.kind}: the handoff record lacks {', '.join(missing)} (P7.3)")
+
+
 async def _step_done(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     item = event.value or str(said.get("step", ""))
     if not item:
@@ -80,7 +88,7 @@ async def _item(session: AsyncSession, event: InboxEvent, item: str) -> None:
 async def _renewal_date(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     contract = await _newer(session, event)
     if contract:
-        contract.renews_on = _day(event)
+        contract.renews_on = _day(event, event.value)
 
 
 async def _contract_sent(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
@@ -93,7 +101,10 @@ async def _contract_sent(session: AsyncSession, event: InboxEvent, said: Mapping
 async def _contract_signed(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     contract = await _newer(session, event)
     if contract:
-        contract.state = "signed"
+        contract.state, contract.value = "signed", event.at_stake or contract.value
+        if said.get("renews_on"):
+            # The next term begins: its own run is due before its own date (P6.16).
+            contract.state, contract.renews_on = "active", _day(event, str(said["renews_on"]))
 
 
 async def _renewal_lost(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
@@ -112,11 +123,11 @@ async def _newer(session: AsyncSession, event: InboxEvent) -> Contract | None:
     return contract
 
 
-def _day(event: InboxEvent) -> date:
+def _day(event: InboxEvent, text: str) -> date:
     try:
-        return date.fromisoformat(event.value)
+        return date.fromisoformat(text)
     except ValueError:
-        raise BadFact(f"{event.kind}: value is {event.value!r}, expected a date such as 2027-03-01") from None
+        raise BadFact(f"{event.kind}: {text!r} is no date; expected one such as 2027-03-01") from None
 
 
 async def _opted_out(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
@@ -154,6 +165,7 @@ LESSONS: Final[dict[str, Lesson]] = {
     facts.SERVICE_SUSPENDED: _churned,
     facts.SUBSCRIPTION_REACTIVATED: _came_back,
     facts.USER_SIGNED_UP: _signed_up,
+    facts.HANDOFF_COMPLETED: _handoff,
     facts.STEP_DONE: _step_done,
     facts.RENEWAL_DATE_CHANGED: _renewal_date,
     facts.CONTRACT_SENT: _contract_sent,

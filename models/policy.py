@@ -161,6 +161,31 @@ class Onboarding(Frozen):
     """Percent more accounts still there on day 30, kept with each milestone for reports (P7.20)."""
     drop_mails_a_month: int = Field(3, ge=0)
     """Most "pick up where you left off" mails in 30 days (P7.12)."""
+    sessions: dict[int, str] = {
+        1: "welcome and expectations",
+        2: "configuration and integrations",
+        3: "first import",
+        4: "training in scoring",
+        5: "a walk through the analytics",
+        8: "advanced features",
+        10: "tuning the integrations",
+        12: "a workflow of your own",
+        14: "performance review",
+        18: "a deep look at the analytics",
+        25: "celebrating the milestone",
+        28: "completion assessment",
+        30: "success plan and next phase",
+    }
+    """White-glove sessions by day after the start (P7.13 to P7.16); day 21 is for expansion (P7.17)."""
+    guided_calls: tuple[int, ...] = (1, 14)
+    guided_groups: tuple[int, ...] = (4, 5, 8, 18)
+    guided_mails: dict[int, str] = {
+        2: "onboarding.d3",
+        10: "onboarding.w2b",
+        12: "onboarding.w2c",
+        25: "onboarding.w4.value",
+    }
+    """Guided: calls, group trainings and mails by day; the call of day 30 finishes it (P7.18)."""
     completion_floor: int = Field(70, ge=0, le=100)
     """Checklist share from which day 30 counts as activated (X27)."""
     completion_target: int = Field(90, ge=0, le=100)

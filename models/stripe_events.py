@@ -109,7 +109,10 @@ def _card(holder: str) -> Reader:
         if holder in ("customer", "subscription") and not changed:
             return Heard(ignored=f"{kind} without a change of the default card")
         account = id_of(obj.get("id")) if holder == "customer" else id_of(obj.get("customer"))
-        return Heard(fact=Fact(kind=facts.CARD_UPDATED, at=at, account=account, object_id=id_of(obj.get("id"))))
+        value = "automatic" if kind == "payment_method.automatically_updated" else ""
+        return Heard(
+            fact=Fact(kind=facts.CARD_UPDATED, at=at, account=account, object_id=id_of(obj.get("id")), value=value)
+        )
 
     return read
 

@@ -38,6 +38,12 @@ def change(counts: Counts, metric: str, today: date, days: int) -> Change:
     )
 
 
+def latest(counts: Counts, metric: str, default: int) -> int:
+    """A metric that is a level, not a count: its newest value."""
+    days = {day: count for (name, day), count in counts.items() if name == metric}
+    return days[max(days)] if days else default
+
+
 def severity(counts: Counts, today: date, rules: Usage, tenure_days: int | None) -> str:
     """`severe`, `moderate`, or empty where usage has not fallen, or nothing can be concluded (P3.4).
 

@@ -10,11 +10,14 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from models.database import Database
 from simulator.running import SimulatorControl, simulator_running
+from tests.playbook_kit import kit, kit_with
 from tests.town import Town, fresh_database, town
 from workers import migrate
 from workers.temporal_process import Server, running_server
 from workers.temporal_server import find
 from workflows.visible import SEARCH_ATTRIBUTES
+
+__all__ = ["kit", "kit_with"]
 
 
 @pytest.fixture(scope="session")

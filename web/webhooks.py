@@ -137,7 +137,7 @@ def row_of(event: dict[str, Any], body: bytes, *, livemode: bool) -> InboxEvent:
         row.state, row.reason, row.wall_settled_at = "ignored", heard.ignored, wall()
         return row
     row.kind, row.account_id = heard.fact.kind, heard.fact.account
-    row.subject, row.object_id = heard.fact.subject, heard.fact.object_id
+    row.subject, row.object_id, row.value = heard.fact.subject, heard.fact.object_id, heard.fact.value
     row.at_stake, row.currency = heard.at_stake, heard.currency
     return row
 

@@ -92,7 +92,8 @@ class Router:
         for name, playbook in self._playbooks.items():
             for start in playbook.starts_on:
                 if start.fact == fact.kind:
-                    delivery, reason = await self._start(session, name, start, fact, event)
+                    about = fact if start.by == "subject" else fact.model_copy(update={"subject": fact.object_id})
+                    delivery, reason = await self._start(session, name, start, about, event)
                     reasons.extend([reason] if reason else [])
                     deliveries.extend([delivery] if delivery else [])
         asked_by = await self._asked_by(session, fact)

@@ -7,7 +7,7 @@ from temporalio import workflow
 
 from models.cases import Note
 from models.facts import TASK_DONE, Fact
-from workflows.steps import Step
+from workflows.steps import Step, title_of
 from workflows.verbs import Question
 
 LEAD: Final = "a CSM lead"
@@ -143,6 +143,19 @@ class Commands:
             "paused": self._paused_at is not None,
             "outcome": self._finished,
         }
+
+    @workflow.query(name="plan")
+    def plan(self) -> list[dict[str, str]]:
+        """Every step of the plan: its name, title, the stage it brings, and the condition it has, if any."""
+        return [
+            {
+                "name": step.name,
+                "title": step.title,
+                "stage": step.stage,
+                "only_if": title_of(step.only_if) if step.only_if else "",
+            }
+            for step in self._steps
+        ]
 
     def _asked_in(self, step: str) -> str:
         """The key of the task that a step has asked for and that is open; empty if there is none."""

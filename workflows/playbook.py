@@ -43,7 +43,7 @@ class Playbook(Commands, Verbs):
 
     `counts_from` is 1 where the plan's first day is called day 1 (P0.2). `one_for_each_subject`: an account may have
     several open runs, one a contract or card. `cooldown_days`: how long the playbook rests for an account after a
-    run; None is the policy's `starts.cooldown_days` (P0.6).
+    run; None is the policy's `starts.cooldown_days` (P0.6). `outcomes` are what a run may end with, for the catalogue.
     """
 
     starts_on: ClassVar[tuple[Start, ...]] = ()
@@ -52,6 +52,7 @@ class Playbook(Commands, Verbs):
     counts_from: ClassVar[Literal[0, 1]] = 0
     one_for_each_subject: ClassVar[bool] = False
     cooldown_days: ClassVar[int | None] = None
+    outcomes: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def refuses(cls, case: Case) -> str:
@@ -68,6 +69,7 @@ class Playbook(Commands, Verbs):
         self._anchor: datetime | None = None
         self._otherwise: str | Callable[[], str] = ""
         self._plan = ""
+        self._over_early: Over | None = None
         self._answered: set[str] = set()
         self._overdue: set[str] = set()
         self._waiting: list[asyncio.Task[None]] = []
@@ -89,23 +91,27 @@ class Playbook(Commands, Verbs):
         case: Case,
         *steps: Step | None,
         otherwise: str | Callable[[], str],
+        counts_from: int | None = None,
     ) -> Ending:
         """Take each step on its day until one of `ends_on` is true.
 
         `otherwise` is the outcome if none ever is, or a method that queues what is owed then and names the outcome.
+        `counts_from` is for playbooks whose variants count differently.
         """
         self.case = case
-        self._day0 = workflow.now()
-        self._anchor = case.anchor
+        self._anchor = self._anchor or case.anchor
         self._otherwise = otherwise
+        first_day = self.counts_from if counts_from is None else counts_from
         self._steps = ordered(
             steps,
-            first_day=self.counts_from if case.policy.day_one_is_trigger_day else 0,
+            first_day=first_day if case.policy.day_one_is_trigger_day else 0,
             anchor_after=case.anchor - self._day0 if case.anchor else None,
         )
         self._plan = plan_of(self._steps)
         try:
             try:
+                if self._over_early:
+                    raise self._over_early
                 await self._play()
             except asyncio.CancelledError:
                 # "Request Cancellation" is the largest button in the Web UI; here it means what `end` means.
@@ -119,6 +125,18 @@ class Playbook(Commands, Verbs):
         await workflow.wait_condition(workflow.all_handlers_finished)
         return Ending(reason=ended.over, outcome=ended.outcome, done=tuple(self._done), skipped=tuple(self._skipped))
 
+    async def look_first(self, case: Case) -> None:
+        """Look at the source of truth before the plan is made, for plans that depend on what is found.
+
+        What was found is in the history, so the plan stays the same however often it is replayed.
+        """
+        self.case = case
+        self._begin("begin")
+        try:
+            await self._carry_out("", "")
+        except Over as over:
+            self._over_early = over
+
     def part(self, reason: str) -> str:
         """Queue what is owed when the run ends for `reason`, and name the outcome. Playbooks override this."""
         return reason
@@ -126,6 +144,26 @@ class Playbook(Commands, Verbs):
     def took(self, step: Callable[[], None]) -> bool:
         """Whether a step was taken to its end; the one being taken does not count yet."""
         return step.__name__ in self._done and step.__name__ != self._taking
+
+    @property
+    def step(self) -> str:
+        """The name of the step being worked out, for methods that serve several steps."""
+        return self._step_name
+
+    @property
+    def anchor(self) -> datetime:
+        """The date the run's days count back from.
+
+        Raises:
+            ValueError: this run has none.
+        """
+        if self._anchor is None:
+            raise ValueError("this run has no anchor date")
+        return self._anchor
+
+    def days_until(self, days_before: int) -> float:
+        """How many days from now until so many days before the anchor date; at least one."""
+        return max(1.0, (self.anchor - timedelta(days=days_before) - workflow.now()) / timedelta(days=1))
 
     # Machinery.
 

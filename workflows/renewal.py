@@ -1,0 +1,175 @@
+"""Renewal (ledger P6): from 120 days before the date to a signature, with more care where health is low."""
+
+from temporalio import workflow
+
+from models import facts
+from models.cases import Case, Ending
+from models.facts import Fact
+from workflows.playbook import Playbook
+from workflows.steps import Start, before, when
+
+HELD = ("held", "moved", "not_reached")
+
+
+@workflow.defn(name="renewal")
+class Renewal(Playbook):
+    """A contract comes up for renewal: prepare, talk, agree, have it signed."""
+
+    at_risk = False
+    starts_on = (Start(facts.RENEWAL_AHEAD),)
+    ends_on = (
+        facts.CONTRACT_SIGNED,
+        facts.CONTRACT_EXPANDED,
+        facts.CONTRACT_REDUCED,
+        facts.RENEWAL_LOST,
+        facts.SUBSCRIPTION_CANCELLED,
+    )
+    watches = "contract"
+    one_for_each_subject = True
+    cooldown_days = 0
+    writes_to = "champion"
+    outcomes = ("renewed", "renewed_expanded", "renewed_reduced", "lapsed", "lost")
+
+    @workflow.run
+    async def run(self, case: Case) -> Ending:
+        """Days count back from the renewal date (P6.2 to P6.11); a late start does the 90-day set at once (P6.13)."""
+        days = self.days = case.policy.renewal
+        to_the_lead, to_an_executive = days.escalate_days
+        return await self.follow(
+            case,
+            before(days.prepare_day, self.prepare),
+            before(days.deal_day, self.open_the_deal, stage="Renewal Due", fresh=True, if_late="take"),
+            before(days.review_day, self.kick_off, stage="Kickoff", fresh=True),
+            before(days.pricing_day, self.discuss_pricing, stage="Terms", fresh=True),
+            before(days.negotiate_day, self.negotiate, stage="Negotiation", fresh=True),
+            before(days.final_terms_day, self.agree_final_terms, stage="Final Terms", fresh=True),
+            before(days.contract_day, self.send_the_contract, stage="Contract Sent", fresh=True),
+            before(to_the_lead, self.escalate_to_the_lead),
+            before(to_an_executive, self.escalate_to_an_executive, stage="Unsigned"),
+            before(-days.grace_days, self.give_up),
+            otherwise="lapsed",
+        )
+
+    # The steps.
+
+    def prepare(self) -> None:
+        """Gather date, term, contacts, usage and health; nothing goes to the customer."""
+        self.note("Prepare the renewal", "renewal.prep")
+
+    def open_the_deal(self) -> None:
+        """Open the renewal deal and set the kickoff."""
+        self.deal("Renewal Due")
+        if self.given(not self.reading("owner", self.case.owner), "a CSM is assigned"):
+            self.task("Assign a CSM: a renewal is ahead", owner="lead")
+        due = self.days_until(self.days.review_day)
+        self.note("Renewal Kickoff", "renewal.kickoff", due_in_days=due)
+        if self.health_is_low():
+            self.note("Assess the value, confirm the CSM, find the executive sponsor", "renewal.assess")
+
+    def kick_off(self) -> None:
+        """Hold the kickoff call and review the value."""
+        self.deal("Kickoff")
+        self.meet("Hold the renewal kickoff and value review", "renewal.review")
+        if self.health_is_low():
+            self.email("renewal.qbr_invite", renewal_date=self.anchor)
+            self.note("Schedule the QBR and list expansion opportunities", "renewal.qbr")
+            self.note("Prepare the ROI report", "renewal.roi_report")
+
+    def discuss_pricing(self) -> None:
+        """Discuss pricing and terms."""
+        self.deal("Terms")
+        self.meet("Discuss pricing and terms", "renewal.pricing")
+        self.health_is_low()
+
+    def negotiate(self) -> None:
+        """Negotiate the contract; where health is low, address their concerns first."""
+        self.deal("Negotiation")
+        self.meet("Negotiate the contract", "renewal.negotiation")
+        if self.health_is_low():
+            self.note("Address their concerns and finalise the terms", "renewal.assess")
+
+    def agree_final_terms(self) -> None:
+        """Agree on final terms, executives aligned."""
+        self.deal("Final Terms")
+        self.email("renewal.terms", renewal_date=self.anchor)
+        self.note("Align executives on the final terms", "renewal.final_terms", owner="executive")
+        self.health_is_low()
+
+    def send_the_contract(self) -> None:
+        """Send the contract for signature."""
+        self.deal("Contract Sent")
+        self.email("renewal.contract", to="sponsor", renewal_date=self.anchor)
+
+    def escalate_to_the_lead(self) -> None:
+        """Still unsigned: remind them, and tell the CSM lead and the account executive."""
+        left = self.days.escalate_days[0]
+        self.email("renewal.unsigned", to="sponsor", renewal_date=self.anchor, days_left=left)
+        self.note("The contract is not signed", "renewal.escalation", owner="lead", days_left=left)
+        self.note("The contract is not signed", "renewal.escalation", owner="account_executive", days_left=left)
+
+    def escalate_to_an_executive(self) -> None:
+        """The day has come: close and renew, or bring in an executive."""
+        self.note("Close the renewal", "renewal.close")
+        self.note("Unsigned on the renewal date", "renewal.escalation", owner="executive", days_left=0)
+
+    def give_up(self) -> None:
+        """The grace is over: the renewal is lost, win-back begins."""
+        self.deal("Lost")
+        self.tell(facts.RENEWAL_LAPSED, "unsigned")
+
+    # What may come in between.
+
+    @when(facts.RENEWAL_DATE_CHANGED)
+    def move_to_the_new_date(self, fact: Fact) -> None:
+        """Move all that is left to the new renewal date."""
+
+    @when(facts.CONTRACT_SENT)
+    def note_that_it_is_sent(self, fact: Fact) -> None:
+        """Note that the contract is out for signature."""
+        self.deal("Contract Sent")
+
+    def hear_from_the_meeting(self, outcome: str) -> None:
+        """Take in how a meeting ended."""
+        if outcome == "not_reached":
+            self.task("A renewal meeting did not take place: find another way", owner="lead")
+
+    def part(self, reason: str) -> str:
+        """Move the deal to won or lost, and name what it came to (P6.16, P6.21)."""
+        won = reason in (facts.CONTRACT_SIGNED, facts.CONTRACT_EXPANDED, facts.CONTRACT_REDUCED)
+        self.deal("Won" if won else "Lost")
+        if reason == facts.RENEWAL_LOST:
+            self.tell(facts.RENEWAL_LAPSED, "lost")
+        return {
+            facts.CONTRACT_SIGNED: "renewed",
+            facts.CONTRACT_EXPANDED: "renewed_expanded",
+            facts.CONTRACT_REDUCED: "renewed_reduced",
+            facts.RENEWAL_LOST: "lost",
+            facts.SUBSCRIPTION_CANCELLED: "lost",
+        }.get(reason, "ended_by_lead")
+
+    # The rules of this playbook.
+
+    def health_is_low(self) -> bool:
+        """Whether the risk overlay applies; an account that joins it late catches up with one task (P6.1, P6.12)."""
+        low = 0 <= int(self.reading("health", -1)) < self.days.risk_health
+        if low and not self.at_risk:
+            self.at_risk = True
+            missed = [what for step, what in OVERLAY.items() if step in self._done]
+            if missed:
+                self.note("Renewal at risk: catch up", "renewal.catch_up", missed="; ".join(missed))
+        return self.given(low, f"no overlay: health is not below {self.days.risk_health}")
+
+    def meet(self, title: str, template: str) -> None:
+        """A meeting of the CSM's, waited for."""
+        self.ask(title, template=template, answers=HELD, then=self.hear_from_the_meeting, renewal_date=self.anchor)
+
+    def note(self, title: str, template: str, *, owner: str = "", due_in_days: float = 1, **fields: str | int) -> None:
+        """A task with its guide."""
+        self.task(title, template=template, owner=owner, due_in_days=due_in_days, renewal_date=self.anchor, **fields)
+
+
+OVERLAY = {
+    "open_the_deal": "confirm the CSM, assess the value, find the executive sponsor",
+    "kick_off": "schedule the QBR, prepare the ROI report, list expansion opportunities",
+    "negotiate": "address their concerns",
+}
