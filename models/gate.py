@@ -84,8 +84,8 @@ async def the_card_may_be_charged(asked: Asked) -> Held | None:
     if owed.fresh_card is None:
         if asked.effect.new_card_only:
             return Held("new_card", "no card on file that has not failed yet")
-        if owed.decline and owed.decline.kind != "soft":
-            return Held("decline_class", f"{owed.decline.kind} decline ({owed.decline.name}): this card is not retried")
+        if owed.decline and owed.decline.why_not_retried:
+            return Held("decline_class", owed.decline.why_not_retried)
     card = owed.fresh_card or owed.failed_card or Card(id="")
     earlier = await _attempts(asked, card, owed.invoice.amount_remaining)
     rule = broken_rule(card.network, earlier, asked.batch.now)

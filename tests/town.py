@@ -30,6 +30,7 @@ from models.tables import CaseRow, EffectRow, InboxEvent, Message
 from simulator.running import SimulatorControl
 from web.app import WebSettings, create_app
 from web.webhooks import StripeEndpoint
+from workers.authoring import catalogue_for_the_web
 from workers.connect import playbook_worker
 from workers.relay import Relay
 from workers.routing import Router
@@ -260,7 +261,9 @@ async def town(
         learn_account=assembled.billing.learn_account,
         task_queue=task_queue,
     )
-    app = create_app(database, WebSettings(StripeEndpoint((WEBHOOK_SECRET,)), LINK_SECRET))
+    app = create_app(
+        database, WebSettings(StripeEndpoint((WEBHOOK_SECRET,)), LINK_SECRET, catalogue=catalogue_for_the_web)
+    )
     config = uvicorn.Config(app, port=0, log_level="critical", access_log=False, ws="none", lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database import Database
+from web.catalogue import Catalogue, catalogue_routes
 from web.pages import page_routes
 from web.webhooks import StripeEndpoint, stripe_routes
 
@@ -21,6 +22,7 @@ class WebSettings:
     stripe: StripeEndpoint
     link_secret: str
     temporal_ui: str = ""
+    catalogue: Catalogue | None = None
 
 
 def create_app(database: Database, settings: WebSettings) -> FastAPI:
@@ -33,6 +35,9 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(stripe_routes(database, settings.stripe))
     app.include_router(page_routes(database, settings.link_secret, settings.temporal_ui))
+
+    if settings.catalogue:
+        app.include_router(catalogue_routes(settings.catalogue))
 
     @app.get("/healthz")
     async def healthz() -> JSONResponse:

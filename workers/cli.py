@@ -19,6 +19,7 @@ from models.policy import PolicyError
 from workers import cases as case_commands
 from workers import migrate as migrations
 from workers.audit import Report, audit
+from workers.cli_authors import register
 from workers.connect import connect
 from workers.processes import (
     log_to_stderr,
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 cases_app = typer.Typer(help="See cases, and steer their runs.", no_args_is_help=True)
 app.add_typer(cases_app, name="cases")
+register(app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 By = Annotated[str, typer.Option(help="Who says so; kept in the case's history.")]
@@ -65,7 +67,15 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-KNOWN = (TemporalNotFound, TemporalServerError, PolicyError, BadDatabaseUrl, case_commands.CaseError, RuntimeError)
+KNOWN = (
+    TemporalNotFound,
+    TemporalServerError,
+    PolicyError,
+    BadDatabaseUrl,
+    case_commands.CaseError,
+    RuntimeError,
+    LookupError,
+)
 
 
 def _explain(error: Exception) -> int:

@@ -18,6 +18,7 @@ from models.database import Database
 from models.policy import PolicyFile
 from web.app import WebSettings, create_app
 from web.webhooks import StripeEndpoint
+from workers.authoring import catalogue_for_the_web
 from workers.connect import connect, ensure_search_attributes, playbook_worker
 from workers.relay import Relay
 from workers.routing import Router
@@ -116,7 +117,8 @@ async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = ""
     """Serve webhooks and pages until told to stop. Needs the database only, not Temporal."""
     async with open_database(settings) as database:
         endpoint = StripeEndpoint(settings.webhook_secrets, settings.livemode)
-        app = create_app(database, WebSettings(endpoint, settings.link_secret.get_secret_value(), temporal_ui))
+        secret = settings.link_secret.get_secret_value()
+        app = create_app(database, WebSettings(endpoint, secret, temporal_ui, catalogue_for_the_web))
         # asyncio switches Nagle's delay off only on sockets that name their protocol.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
