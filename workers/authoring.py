@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader
 from sqlmodel import col, select
 from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 
 from models.customers import Contact
@@ -179,24 +180,37 @@ class Replayed:
 
 async def replay(client: Client, playbooks: Sequence[type[Playbook]] = PLAYBOOKS) -> AsyncIterator[Replayed]:
     """Replay every open run of a namespace against the code of today, and say how far it is after each."""
-    done = Replayed()
-    replayer = Replayer(workflows=list(playbooks), workflow_runner=sandbox(), data_converter=client.data_converter)
     names = ", ".join(f"'{name_of(each)}'" for each in playbooks)
-    async for run in client.list_workflows(LISTED.format(names)):
-        history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
-        failure = await failure_of(replayer, history)
+
+    async def histories() -> AsyncIterator[WorkflowHistory]:
+        async for run in client.list_workflows(LISTED.format(names)):
+            yield await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+
+    done = Replayed()
+    async for run_id, failure in replayed(histories(), playbooks, client.data_converter):
         done.runs += 1
         if failure:
-            done.failures[run.id] = failure
+            done.failures[run_id] = failure
         yield done
 
 
-async def failure_of(replayer: Replayer, history: WorkflowHistory) -> str:
-    """Why a history does not replay; empty if it does."""
-    result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
-    return str(result.replay_failure) if result.replay_failure else ""
+async def replayed(
+    histories: Iterable[WorkflowHistory] | AsyncIterator[WorkflowHistory],
+    playbooks: Sequence[type[Playbook]],
+    converter: DataConverter = pydantic_data_converter,
+) -> AsyncIterator[tuple[str, str]]:
+    """Replay histories as a worker of ours would: the workflow id of each, and why it does not replay, or nothing."""
 
+    async def one_by_one() -> AsyncIterator[WorkflowHistory]:
+        if isinstance(histories, AsyncIterator):
+            async for each in histories:
+                yield each
+        else:
+            for each in histories:
+                yield each
 
-def new_replayer(playbooks: Sequence[type[Playbook]] = PLAYBOOKS) -> Replayer:
-    """A replayer like the workers."""
-    return Replayer(workflows=list(playbooks), workflow_runner=sandbox(), data_converter=pydantic_data_converter)
+    replayer = Replayer(workflows=list(playbooks), workflow_runner=sandbox(), data_converter=converter)
+    async with replayer.workflow_replay_iterator(one_by_one()) as results:
+        async for result in results:
+            failure = result.replay_failure
+            yield result.history.workflow_id, str(failure) if failure else ""

@@ -53,6 +53,8 @@ class Playbook(Commands, Verbs):
     one_for_each_subject: ClassVar[bool] = False
     cooldown_days: ClassVar[int | None] = None
     outcomes: ClassVar[tuple[str, ...]] = ()
+    activity_timeout: ClassVar[timedelta] = timedelta(seconds=120)
+    """The longest a step's batch may take; no playbook of ours sets another."""
 
     @classmethod
     def refuses(cls, case: Case) -> str:
@@ -373,7 +375,7 @@ class Playbook(Commands, Verbs):
                 result_type=Outcome,
                 activity_id=f"{step}-{look}{self._batches}",
                 summary=_summary(title, effects),
-                start_to_close_timeout=timedelta(seconds=120),
+                start_to_close_timeout=self.activity_timeout,
                 heartbeat_timeout=timedelta(seconds=10),
                 retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=10)),
             )
