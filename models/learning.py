@@ -5,8 +5,6 @@ from datetime import date
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import update
-from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import facts, ledger
@@ -132,8 +130,9 @@ def _day(event: InboxEvent, text: str) -> date:
 
 async def _opted_out(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     person: Contact | Account | None = await session.get(Contact, event.object_id) if event.object_id else None
-    person = person or await session.get(Account, event.account_id)
-    if person and person.opted_out_at is None:
+    # Somebody we do not know is put on record, for an opt-out must not get lost.
+    person = person or await session.get(Account, event.account_id) or Account(id=event.account_id)
+    if person.opted_out_at is None:
         person.opted_out_at = event.occurred_at
         session.add(person)
 
@@ -143,12 +142,15 @@ async def _task_done(session: AsyncSession, event: InboxEvent, said: Mapping[str
 
 
 async def _offer_answered(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
-    state = "accepted" if event.kind == facts.OFFER_ACCEPTED else "declined"
-    await session.exec(
-        update(OfferRow)
-        .where(col(OfferRow.key) == event.object_id, col(OfferRow.state) == "made")
-        .values(state=state, answered_at=event.occurred_at)
-    )
+    """The first answer stands. The value is how many months of a pause are wanted, if not all that was offered."""
+    offer = await session.get(OfferRow, event.object_id, with_for_update=True)
+    if offer is None or offer.state != "made":
+        return
+    offer.state = "accepted" if event.kind == facts.OFFER_ACCEPTED else "declined"
+    offer.answered_at = event.occurred_at
+    if offer.what == "pause" and event.value.isdigit() and 0 < int(event.value) < offer.months:
+        offer.months = int(event.value)
+    session.add(offer)
 
 
 async def _health(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.database import Database
 from web.catalogue import Catalogue, catalogue_routes
+from web.customer_pages import customer_routes
 from web.pages import page_routes
 from web.webhooks import StripeEndpoint, stripe_routes
 
@@ -35,6 +36,7 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(stripe_routes(database, settings.stripe))
     app.include_router(page_routes(database, settings.link_secret, settings.temporal_ui))
+    app.include_router(customer_routes(database, settings.link_secret))
 
     if settings.catalogue:
         app.include_router(catalogue_routes(settings.catalogue))
