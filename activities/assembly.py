@@ -22,6 +22,8 @@ class Outside:
     sendgrid_base: str = ""
     product_url: str = ""
     product_secret: str = ""
+    product_private: bool = False
+    """Whether the product may be at a private or loopback address."""
     public_url: str = ""
     link_secret: str = ""
 
@@ -39,7 +41,7 @@ def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assemb
     """Build every system with its client."""
     postroom = Postroom(policy, outside.public_url, outside.link_secret)
     billing = Billing(database, outside.stripe)
-    access = ProductAccess(database, outside.product_url, outside.product_secret)
+    access = ProductAccess(database, outside.product_url, outside.product_secret, allow_private=outside.product_private)
     crm = Crm(database, policy, outside.public_url, outside.link_secret)
     if outside.sendgrid_key:
         mail = SendGridMail(database, postroom, outside.sendgrid_key, outside.sendgrid_base or None)

@@ -10,11 +10,13 @@ import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import ClientDisconnect
 
 from models import ledger
 from models.database import Database
 from models.stripe_events import Heard, UnreadableEvent, read_event
 from models.tables import InboxEvent, wall
+from web.answers import WEBHOOK_ANSWERS, described
 from web.signatures import BadSignature, check_stripe_signature
 from web.strict_json import BadJson, parse_object
 
@@ -46,7 +48,7 @@ def stripe_routes(database: Database, endpoint: StripeEndpoint) -> APIRouter:
     """`POST /webhooks/stripe`."""
     router = APIRouter()
 
-    @router.post("/webhooks/stripe")
+    @router.post("/webhooks/stripe", responses=WEBHOOK_ANSWERS, openapi_extra=described("Stripe-Signature"))
     async def receive(request: Request) -> JSONResponse:
         """Take one event. 200 means it is on disk; 4xx that it never will be; 503 that Stripe should come again."""
         try:
@@ -73,7 +75,7 @@ async def body_of(request: Request) -> bytes:
     """The raw body, read with a cap whatever Content-Length claims.
 
     Raises:
-        Refused: compressed (415), or larger than the cap (413).
+        Refused: compressed (415), larger than the cap (413), or the sender hung up before the end (400).
     """
     if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
         raise Refused(415, "compressed bodies are not taken; the signature is over the plain bytes")
@@ -82,11 +84,14 @@ async def body_of(request: Request) -> bytes:
         raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > LARGEST_BODY:
-            raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > LARGEST_BODY:
+                raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise Refused(400, "the connection ended before the body did") from None
     return b"".join(chunks)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from activities.access import signed_headers
+from activities.outgoing_webhooks import signed_headers
 from web.signatures import BadSignature
 from web.standard_webhooks import BadSecret, check, key_of
 
