@@ -17,7 +17,6 @@ from yarl import URL
 
 TIMEOUT_S: Final = 10
 """For all of it: looking the name up, connecting, sending, and the status line."""
-LOOPBACK_NAMES: Final = ("localhost", ".localhost")
 METADATA_NAMES: Final = ("metadata.google.internal", "metadata.goog", "instance-data")
 METADATA: Final = tuple(
     map(ipaddress.ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "192.0.0.192", "fd00:ec2::254"))
@@ -91,7 +90,7 @@ def refusal(url: str, *, allow_private: bool) -> str:
         return "must start with https://: it tells who has not paid"
     name = host.lower().rstrip(".")
     why = "a cloud's metadata service" if name in METADATA_NAMES else ""
-    if name.endswith(LOOPBACK_NAMES) and not allow_private:
+    if f".{name}".endswith(".localhost") and not allow_private:
         why = "loopback"
     for address in _literal(host):
         why = why or forbidden(address, allow_private=allow_private)

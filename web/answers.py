@@ -53,6 +53,7 @@ PAY_ANSWERS: Final[Answers] = {
     303: {"description": "To the provider's page of the oldest unpaid invoice."},
     200: _page("Nothing is due any more."),
     400: _page("The link is not valid, or has expired."),
+    404: _page("The link cannot even be one."),
     **PAGE_ANSWERS,
 }
 HEALTH_ANSWERS: Final[Answers] = {
@@ -69,3 +70,9 @@ def described(*headers: str) -> dict[str, Any]:
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
     }
+
+
+def in_path(name: str) -> dict[str, Any]:
+    """The OpenAPI of a route that takes the rest of its path as a text. As a parameter of the function the framework
+    would promise a 422 for it, which no text can bring about."""
+    return {"parameters": [{"in": "path", "name": name, "required": True, "schema": {"type": "string"}}]}

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import structlog
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database import Database
 from web.answers import HEALTH_ANSWERS
-from web.pages import page_routes
-from web.rate_limits import RateLimited, RateLimits
+from web.pages import no_such_page, page_routes
+from web.rate_limits import RateLimited, RateLimits, route_class
 from web.security_headers import SecurityHeaders, security_headers
 from web.webhooks import StripeEndpoint, stripe_routes
 
@@ -56,6 +56,12 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     async def database_down(request: Request, error: SQLAlchemyError) -> JSONResponse:
         log.error("web.database_down", error=type(error).__name__)
         return JSONResponse({"error": "the database does not answer; please try again"}, 503, {"Retry-After": "5"})
+
+    @app.exception_handler(404)
+    async def nothing_here(request: Request, error: Exception) -> Response:
+        if route_class(request.url.path) == "webhooks":
+            return JSONResponse({"error": "there is nothing at this address"}, 404)
+        return no_such_page(request)
 
     # Starlette answers for what nobody caught outside of every middleware, so this answer needs the headers itself.
     @app.exception_handler(Exception)

@@ -12,7 +12,7 @@ from models.database import Database
 from models.links import BadLink, case_of_pay_link
 from models.money import money
 from models.tables import CaseRow, CaseSubject, Message
-from web.answers import MAIL_ANSWERS, PAGE_ANSWERS, PAY_ANSWERS, STYLE_ANSWERS
+from web.answers import MAIL_ANSWERS, PAGE_ANSWERS, PAY_ANSWERS, STYLE_ANSWERS, in_path
 from web.security_headers import MAIL_HEADERS
 
 PAGES: Final = Jinja2Templates(directory=Path(__file__).parent / "templates")
@@ -20,15 +20,30 @@ STYLE: Final = (Path(__file__).parent / "templates" / "style.css").read_text(enc
 MOST_LISTED: Final = 200
 
 
+def no_such_page(request: Request) -> Response:
+    """404, for people: a link that was cut in two on its way is followed by customers, too."""
+    words = {
+        "title": "No such page",
+        "text": "There is nothing at this address. Please use the link in our latest mail.",
+    }
+    return PAGES.TemplateResponse(request, "notice.html", words, 404)
+
+
 def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRouter:
     """`/pay/{token}` for customers; `/`, `/cases`, `/outbox` and `/mail/...` for staff."""
     router = APIRouter()
 
-    @router.get("/pay/{token}", status_code=303, response_class=RedirectResponse, responses=PAY_ANSWERS)
-    async def pay(request: Request, token: str) -> Response:
+    @router.get(
+        "/pay/{token:path}",
+        status_code=303,
+        response_class=RedirectResponse,
+        responses=PAY_ANSWERS,
+        openapi_extra=in_path("token"),
+    )
+    async def pay(request: Request) -> Response:
         """Lead the customer, without a login, to the provider's page for the oldest invoice still unpaid."""
         try:
-            case_id = case_of_pay_link(link_secret, token)
+            case_id = case_of_pay_link(link_secret, request.path_params["token"])
         except BadLink as error:
             return PAGES.TemplateResponse(request, "notice.html", {"title": "Link", "text": str(error)}, 400)
         async with database.reading() as session:
@@ -71,18 +86,18 @@ def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRo
             request, "notice.html", {"title": "No such mail", "text": "There is no such message."}, 404
         )
 
-    @router.get("/outbox/{key:path}", response_class=HTMLResponse, responses=MAIL_ANSWERS)
-    async def letter(request: Request, key: str) -> Response:
+    @router.get("/outbox/{key:path}", response_class=HTMLResponse, responses=MAIL_ANSWERS, openapi_extra=in_path("key"))
+    async def letter(request: Request) -> Response:
         """One mail: its subject, to whom and when, the mail itself in a frame, its text part."""
-        row = await message(key)
+        row = await message(request.path_params["key"])
         if row is None:
             return no_such_mail(request)
         return PAGES.TemplateResponse(request, "letter.html", {"message": row})
 
-    @router.get("/mail/{key:path}", response_class=HTMLResponse, responses=MAIL_ANSWERS)
-    async def mail_itself(request: Request, key: str) -> Response:
+    @router.get("/mail/{key:path}", response_class=HTMLResponse, responses=MAIL_ANSWERS, openapi_extra=in_path("key"))
+    async def mail_itself(request: Request) -> Response:
         """The HTML of one mail as it was sent, for the frame: a document that may do nothing but be looked at."""
-        row = await message(key)
+        row = await message(request.path_params["key"])
         if row is None or not row.html:
             return no_such_mail(request)
         return HTMLResponse(row.html, headers=MAIL_HEADERS)

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     @field_validator("holdfast_policy", "product_webhook_private", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
-        return value or None
+        return None if value == "" else value
 
     holdfast_host: str = "127.0.0.1"
     holdfast_port: int = 8080
