@@ -83,7 +83,7 @@ def exchange(case: Case[Any], base_url: str, session: requests.Session, *, sign:
     prepared = session.prepare_request(requests.Request(**_arguments(case, base_url)))
     if sign and case.path in SIGNERS:
         name, signature = SIGNERS[case.path]
-        body = prepared.body or b""
+        body: Any = prepared.body or b""
         prepared.headers[name] = signature(body.encode() if isinstance(body, str) else body)
     return session.send(prepared, allow_redirects=False, timeout=10)
 
