@@ -80,7 +80,8 @@ async def body_of(request: Request) -> bytes:
     if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
         raise Refused(415, "compressed bodies are not taken; the signature is over the plain bytes")
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > LARGEST_BODY:
+    # Not every digit is one that int() takes, nor does it take any number of them.
+    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > LARGEST_BODY):
         raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
     chunks: list[bytes] = []
     size = 0
@@ -136,7 +137,8 @@ def row_of(event: dict[str, Any], body: bytes, *, livemode: bool) -> InboxEvent:
         heard = _storable(read_event(event))
     except UnreadableEvent as error:
         row.state, row.reason, row.wall_settled_at = "dead", f"cannot be read: {error}"[:LONGEST_REASON], wall()
-        log.error("webhook.unreadable", event_id=row.event_id, type=row.type, reason=str(error))
+        # The reason quotes the field, which may be a name or an address: it stays in the row.
+        log.error("webhook.unreadable", event_id=row.event_id, type=row.type)
         return row
     if heard.fact is None:
         row.state, row.reason, row.wall_settled_at = "ignored", heard.ignored, wall()
