@@ -19,7 +19,12 @@ MAIL_POLICY: Final = (
 )
 """For a mail shown as it was sent. Mails style inline, as mail readers want; `sandbox` gives the document an origin of
 its own, without scripts, forms or our cookies, even when it is opened outside its frame."""
-MAIL_HEADERS: Final = {"Content-Security-Policy": MAIL_POLICY, "X-Frame-Options": "SAMEORIGIN"}
+MAIL_HEADERS: Final = {
+    "Content-Security-Policy": MAIL_POLICY,
+    "X-Frame-Options": "SAMEORIGIN",
+    # Browsers show nothing at all of a sandboxed document that asks for more than this.
+    "Cross-Origin-Opener-Policy": "unsafe-none",
+}
 
 
 def security_headers(public_url: str) -> dict[str, str]:

@@ -163,14 +163,24 @@ async def test_a_page_without_a_database_is_a_503_with_the_headers() -> None:
     assert {name: answer.headers.get(name) for name in EVERY_ANSWER} == EVERY_ANSWER
 
 
-async def test_our_own_fault_is_a_500_that_tells_nothing_and_has_the_headers(database: Database) -> None:
+@pytest.mark.parametrize("path", [b"/", b"/cases", b"/pay/x", b"/webhooks/stripe", b"/healthz"])
+async def test_trace_is_refused_everywhere(path: bytes, site: Receiver) -> None:
+    answer = await site.exchange(request(b"", [(b"Cookie", b"secret=1")], b"TRACE", path))
+    assert answer.status == 405
+    assert b"secret" not in answer.body
+
+
+async def test_our_own_fault_is_a_500_that_tells_nothing_and_has_the_headers(
+    database: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
     app = create_app(database, WebSettings(StripeEndpoint((SECRET,)), LINK_SECRET))
 
     @app.get("/broken")
     async def broken() -> None:
         raise RuntimeError("a secret detail")
 
-    async with serving(app, log_config=None) as port:
+    async with serving(app) as port:
         answer = await get(Receiver(port, database), b"/broken")
+    assert "RuntimeError: a secret detail" in capfd.readouterr().err, "it is written to the log, as it says"
     assert (answer.status, answer.json) == (500, {"error": "this is our fault; it has been written to the log"})
     assert {name: answer.headers.get(name) for name in EVERY_ANSWER} == EVERY_ANSWER

@@ -101,6 +101,9 @@ async def test_no_secret_and_nothing_personal_is_written_to_any_log(
     assert any(each["struck"] for each in struck), "some faults struck"
     for name in ("web.ready", "relay.ready", "worker.ready", "webhook.unreadable"):
         assert name in log
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert lines
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", line["timestamp"]) for line in lines), "in UTC"
     assert {row.event_id for row in dead} == {"evt_unreadable", "evt_too_long"}
     assert STRANGER in next(row.reason for row in dead if row.event_id == "evt_unreadable"), "the row, not the log"
 
