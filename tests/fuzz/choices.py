@@ -1,6 +1,7 @@
 """From a fuzzer's bytes to structure: each byte is a choice, so that a small change of the input is a small change."""
 
 import copy
+import hashlib
 import json
 from typing import Any, Final
 
@@ -16,8 +17,10 @@ class Choices:
         self._data = data
         self._at = 0
 
-    def __bool__(self) -> bool:
-        return self._at < len(self._data)
+    @property
+    def digest(self) -> str:
+        """A name for the whole input: the same input, the same name."""
+        return hashlib.sha256(self._data).hexdigest()[:32]
 
     def below(self, count: int) -> int:
         """A whole number from 0 to count - 1; `count` up to 65,536."""
