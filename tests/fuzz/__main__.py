@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 FOUND: Final = Path(__file__).parent / "found"
+MEMORY: Final = Path("/dev/shm")
 MOST_KEPT: Final = 20
 EVERY: Final = 50_000
 HANGS_AFTER_S: Final = 10
@@ -60,13 +61,14 @@ def _all(runs: int, seed: int, found: Path, only: str) -> int:
 
 
 def _in_a_process(name: str, runs: int, seed: int, found: Path) -> Count:
-    with TemporaryDirectory() as folder:
+    # In memory where there is such a place, and ours to remove: the child ends without cleaning up behind itself.
+    with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         said = Path(folder) / "counted.json"
         command = [sys.executable, "-m", "tests.fuzz", "--child", name, "--runs", str(runs), "--seed", str(seed)]
         log = Path(folder) / "log"
         # What the fuzzer and the application write is kept for the case that the process dies; progress goes past it.
         progress = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
-        environment = {**os.environ, "FUZZ_COUNTED": str(said), "FUZZ_PROGRESS": str(progress)}
+        environment = {**os.environ, "TMPDIR": folder, "FUZZ_COUNTED": str(said), "FUZZ_PROGRESS": str(progress)}
         with log.open("wb") as noise:
             ended = subprocess.run(
                 [*command, "--found", str(found)],

@@ -143,8 +143,7 @@ class Site:
     """The whole application in this process, on a database of its own, with no limits on how much may be asked."""
 
     def __init__(self) -> None:
-        shared = Path("/dev/shm")
-        self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
+        self._folder = tempfile.TemporaryDirectory()
         path = Path(self._folder.name) / "fuzz.db"
         self._loop = asyncio.new_event_loop()
         self._database = Database(f"sqlite:///{path}")

@@ -8,7 +8,7 @@ import pytest
 
 import tests.fuzz.targets as fuzzed
 import web.webhooks
-from tests.fuzz.__main__ import FOUND, Watch, main
+from tests.fuzz.__main__ import FOUND, MEMORY, Watch, main
 from tests.fuzz.targets import TARGETS, RowWithoutYes, ServerError, the_site
 from tests.web.events import encoded, event
 
@@ -101,10 +101,12 @@ def test_what_breaks_is_counted_and_kept_once_for_each_place(tmp_path: Path) -> 
 
 
 def test_a_run_counts_every_input_and_ends_well(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["--runs", "2000", "--seed", "1", "--only", "signature_header", "--found", str(tmp_path)]) == 0
+    before = set(MEMORY.glob("tmp*"))
+    assert main(["--runs", "2000", "--seed", "1", "--only", "application", "--found", str(tmp_path)]) == 0
+    assert set(MEMORY.glob("tmp*")) <= before, "nothing is left behind"
     said = capfd.readouterr().out.splitlines()[-1]
     assert said.startswith(
-        '{"inputs": 2000, "by_target": {"signature_header": 2000}, '
+        '{"inputs": 2000, "by_target": {"application": 2000}, '
         '"crashes": 0, "server_errors": 0, "rows_without_yes": 0, "seconds": '
     )
 
