@@ -3,10 +3,10 @@ UV_VERSION := 0.13.9
 UV := .tools/uv/bin/uv
 BIN := .venv/bin
 STAMP := .venv/.in-step-with-lock
-COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench clean
+.PHONY: help setup demo test check format up lock bench fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ up: $(STAMP) ## worker, web and a Temporal server that keeps its data
 
 bench: $(STAMP) ## the measurements in docs, again
 	@$(BIN)/python -m bench $(ARGS)
+
+fuzz: $(STAMP) ## a million hostile inputs in some minutes (RUNS=10000 for fewer); what breaks is kept in tests/fuzz/found
+	@$(BIN)/python -m tests.fuzz --runs $(or $(RUNS),1000000) $(ARGS)
 
 lock: $(UV) ## requirements.lock anew, within pyproject.toml's bounds
 	@$(COMPILE) --upgrade pyproject.toml --output-file requirements.lock

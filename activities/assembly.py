@@ -26,6 +26,8 @@ class Outside:
     sendgrid_base: str = ""
     product_url: str = ""
     product_secret: str = ""
+    product_private: bool = False
+    """Whether the product may be at a private or loopback address."""
     public_url: str = ""
     link_secret: str = ""
 
@@ -45,7 +47,7 @@ def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assemb
     postroom = Postroom(database, policy, fields)
     billing = Billing(database, outside.stripe)
     offers = Offers(database, outside.stripe)
-    access = ProductAccess(database, outside.product_url, outside.product_secret)
+    access = ProductAccess(database, outside.product_url, outside.product_secret, allow_private=outside.product_private)
     crm = Crm(policy, fields)
     watches: list[Watch] = [billing, *known_watches(database, policy)]
     if outside.sendgrid_key:

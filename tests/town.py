@@ -247,6 +247,7 @@ async def town(
         sendgrid_base=simulator.url,
         product_url=f"{simulator.url}/product/access",
         product_secret="whsec_dG93bg==",
+        product_private=True,
         public_url=PUBLIC_URL,
         link_secret=LINK_SECRET,
     )

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 
+from web.answers import CATALOGUE_ANSWERS, PICTURE_ANSWERS, in_path
 from web.pages import PAGES
 
 
@@ -33,15 +34,17 @@ def catalogue_routes(make: Catalogue) -> APIRouter:
             kept.append(await run_in_threadpool(make))
         return kept[0]
 
-    @router.get("/playbooks", response_class=HTMLResponse)
+    @router.get("/playbooks", response_class=HTMLResponse, responses=CATALOGUE_ANSWERS)
     async def playbooks(request: Request) -> Response:
         """Every playbook with its calendar, exits, outcomes and contents."""
         return PAGES.TemplateResponse(request, "playbooks.html", {"entries": (await made()).entries})
 
-    @router.get("/playbooks/{name}.svg")
-    async def picture(name: str) -> Response:
+    @router.get(
+        "/playbooks/{name}.svg", response_class=Response, responses=PICTURE_ANSWERS, openapi_extra=in_path("name")
+    )
+    async def picture(request: Request) -> Response:
         """A playbook's calendar as a picture."""
-        found = (await made()).pictures.get(name)
+        found = (await made()).pictures.get(request.path_params["name"])
         if found is None:
             return Response("There is no playbook of this name.", 404, media_type="text/plain")
         return Response(found, media_type="image/svg+xml")

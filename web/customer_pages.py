@@ -21,6 +21,7 @@ from models.customers import Contact, OfferRow
 from models.database import Database
 from models.links import BadLink, Purpose, subject_of
 from models.tables import OURSELVES, Account, CaseRow, InboxEvent, wall
+from web.answers import ANSWER_ANSWERS, LINK_ANSWERS, UNSUBSCRIBE_ANSWERS, in_path
 from web.webhooks import Refused, body_of
 
 PAGES: Final = Jinja2Templates(directory=Path(__file__).parent / "templates")
@@ -54,11 +55,11 @@ def customer_routes(database: Database, link_secret: str) -> APIRouter:
     """
     router = APIRouter()
 
-    @router.get("/offer/{token}")
-    async def see(request: Request, token: str) -> Response:
+    @router.get("/offer/{token}", responses=LINK_ANSWERS, openapi_extra=in_path("token"))
+    async def see(request: Request) -> Response:
         """Show the terms and two buttons. Nothing is accepted by looking."""
         try:
-            key = _subject(link_secret, "offer", token)
+            key = _subject(link_secret, "offer", request.path_params["token"])
             async with database.reading() as session:
                 offer = await _open_offer(session, key)
         except Notice as notice:
@@ -67,14 +68,14 @@ def customer_routes(database: Database, link_secret: str) -> APIRouter:
             return _later(request, error)
         return _private(PAGES.TemplateResponse(request, "offer.html", {"offer": offer}))
 
-    @router.post("/offer/{token}")
-    async def answer(request: Request, token: str) -> Response:
+    @router.post("/offer/{token}", responses=ANSWER_ANSWERS, openapi_extra=in_path("token"))
+    async def answer(request: Request) -> Response:
         """Accept or decline, once; the first answer stands.
 
         The form's `answer` is `accept` or `decline`; for a pause `months` is how many of those offered are wanted.
         """
         try:
-            key = _subject(link_secret, "offer", token)
+            key = _subject(link_secret, "offer", request.path_params["token"])
             form = await _form(request)
             kind = ANSWERS.get(form.get("answer", ""))
             if kind is None:
@@ -87,23 +88,23 @@ def customer_routes(database: Database, link_secret: str) -> APIRouter:
             return _later(request, error)
         return _page(request, Notice(200, "Thank you", THANKS[kind]))
 
-    @router.get("/unsubscribe/{token}")
-    async def ask(request: Request, token: str) -> Response:
+    @router.get("/unsubscribe/{token}", responses=UNSUBSCRIBE_ANSWERS, openapi_extra=in_path("token"))
+    async def ask(request: Request) -> Response:
         """Show one button. Nothing is recorded by looking."""
         try:
-            _subject(link_secret, "unsubscribe", token)
+            _subject(link_secret, "unsubscribe", request.path_params["token"])
         except Notice as notice:
             return _page(request, notice)
         return _private(PAGES.TemplateResponse(request, "unsubscribe.html"))
 
-    @router.post("/unsubscribe/{token}")
-    async def unsubscribe(request: Request, token: str) -> Response:
+    @router.post("/unsubscribe/{token}", responses=UNSUBSCRIBE_ANSWERS, openapi_extra=in_path("token"))
+    async def unsubscribe(request: Request) -> Response:
         """Record it at once: for the button, and for mail programs (`List-Unsubscribe=One-Click`, RFC 8058).
 
         Whatever the body says, a POST to this address means one thing; so it is read and not looked at.
         """
         try:
-            subject = _subject(link_secret, "unsubscribe", token)
+            subject = _subject(link_secret, "unsubscribe", request.path_params["token"])
             await _body(request)
             async with database.writing() as session:
                 await _unsubscribe(session, subject)

@@ -10,11 +10,13 @@ import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import ClientDisconnect
 
 from models import ledger
 from models.database import Database
 from models.stripe_events import Heard, UnreadableEvent, read_event
 from models.tables import InboxEvent, wall
+from web.answers import WEBHOOK_ANSWERS, described
 from web.signatures import BadSignature, check_stripe_signature
 from web.strict_json import BadJson, parse_object
 
@@ -46,7 +48,7 @@ def stripe_routes(database: Database, endpoint: StripeEndpoint) -> APIRouter:
     """`POST /webhooks/stripe`."""
     router = APIRouter()
 
-    @router.post("/webhooks/stripe")
+    @router.post("/webhooks/stripe", responses=WEBHOOK_ANSWERS, openapi_extra=described("Stripe-Signature"))
     async def receive(request: Request) -> JSONResponse:
         """Take one event. 200 means it is on disk; 4xx that it never will be; 503 that Stripe should come again."""
         try:
@@ -73,20 +75,24 @@ async def body_of(request: Request) -> bytes:
     """The raw body, read with a cap whatever Content-Length claims.
 
     Raises:
-        Refused: compressed (415), or larger than the cap (413).
+        Refused: compressed (415), larger than the cap (413), or the sender hung up before the end (400).
     """
     if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
         raise Refused(415, "compressed bodies are not taken; the signature is over the plain bytes")
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > LARGEST_BODY:
+    # Not every digit is one that int() takes, nor does it take any number of them.
+    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > LARGEST_BODY):
         raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > LARGEST_BODY:
-            raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > LARGEST_BODY:
+                raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise Refused(400, "the connection ended before the body did") from None
     return b"".join(chunks)
 
 
@@ -131,7 +137,8 @@ def row_of(event: dict[str, Any], body: bytes, *, livemode: bool) -> InboxEvent:
         heard = _storable(read_event(event))
     except UnreadableEvent as error:
         row.state, row.reason, row.wall_settled_at = "dead", f"cannot be read: {error}"[:LONGEST_REASON], wall()
-        log.error("webhook.unreadable", event_id=row.event_id, type=row.type, reason=str(error))
+        # The reason quotes the field, which may be a name or an address: it stays in the row.
+        log.error("webhook.unreadable", event_id=row.event_id, type=row.type)
         return row
     if heard.fact is None:
         row.state, row.reason, row.wall_settled_at = "ignored", heard.ignored, wall()

@@ -17,6 +17,7 @@ from activities.billing import close_stripe_client, stripe_client
 from models.database import Database
 from models.policy import PolicyFile
 from web.app import WebSettings, create_app
+from web.server import server_config
 from web.webhooks import StripeEndpoint
 from workers.authoring import catalogue_for_the_web
 from workers.connect import connect, ensure_search_attributes, playbook_worker
@@ -60,6 +61,7 @@ async def outside_world(settings: Settings, database: Database) -> AsyncIterator
         sendgrid_base=settings.sendgrid_api_base,
         product_url=settings.product_webhook_url,
         product_secret=settings.product_webhook_secret.get_secret_value(),
+        product_private=settings.product_may_be_private,
         public_url=settings.public_url,
         link_secret=settings.link_secret.get_secret_value(),
     )
@@ -117,16 +119,20 @@ async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = ""
     """Serve webhooks and pages until told to stop. Needs the database only, not Temporal."""
     async with open_database(settings) as database:
         endpoint = StripeEndpoint(settings.webhook_secrets, settings.livemode)
-        secret = settings.link_secret.get_secret_value()
-        app = create_app(database, WebSettings(endpoint, secret, temporal_ui, catalogue_for_the_web))
+        web = WebSettings(
+            endpoint,
+            settings.link_secret.get_secret_value(),
+            temporal_ui,
+            public_url=settings.public_url,
+            limits=settings.rate_limits,
+            catalogue=catalogue_for_the_web,
+        )
+        app = create_app(database, web)
         # asyncio switches Nagle's delay off only on sockets that name their protocol.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.holdfast_host, settings.holdfast_port))
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, ws="none", timeout_keep_alive=30, timeout_graceful_shutdown=5
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(server_config(app, trusted_proxies=settings.holdfast_trusted_proxies))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         structlog.get_logger().info("web.ready", port=listener.getsockname()[1])
         waiting = asyncio.create_task(stop.wait())

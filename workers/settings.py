@@ -7,7 +7,9 @@ from typing import Final
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from activities.outgoing_webhooks import refusal
 from models.database import DEFAULT_URL, BadDatabaseUrl, async_url
+from web.rate_limits import Rate, RateLimits
 
 STRIPE_KEY: Final = re.compile(r"(sk|rk)_(test|live)_\w{4,}")
 WEBHOOK_SECRET: Final = re.compile(r"whsec_[\w+/=-]{4,}")
@@ -27,17 +29,25 @@ class Settings(BaseSettings):
     sendgrid_api_base: str = ""
     product_webhook_url: str = ""
     product_webhook_secret: SecretStr = SecretStr("")
+    product_webhook_private: bool | None = Field(
+        None, description="whether the product may be at a private or loopback address; unset: only in test mode"
+    )
     public_url: str = "http://127.0.0.1:8080"
     link_secret: SecretStr = SecretStr("")
     holdfast_policy: Path | None = None
 
-    @field_validator("holdfast_policy", mode="before")
+    @field_validator("holdfast_policy", "product_webhook_private", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
-        return value or None
+        return None if value == "" else value
 
     holdfast_host: str = "127.0.0.1"
     holdfast_port: int = 8080
+    holdfast_trusted_proxies: str = Field(
+        "127.0.0.1", description="comma separated; theirs is X-Forwarded-For believed"
+    )
+    holdfast_webhooks_per_s: float = Field(500, ge=0, description="webhooks a second from one address; 0: no limit")
+    holdfast_pages_per_s: float = Field(20, ge=0, description="page views a second from one address; 0: no limit")
     temporal_address: str = ""
     temporal_namespace: str = "default"
     temporal_api_key: SecretStr = SecretStr("")
@@ -53,6 +63,19 @@ class Settings(BaseSettings):
     def livemode(self) -> bool:
         """Whether the Stripe key moves real money; events of the other mode are refused."""
         return "_live_" in self.stripe_api_key.get_secret_value()
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """The limits for one address; after a quiet time it may take ten seconds' worth at once."""
+        return RateLimits(
+            webhooks=Rate(self.holdfast_webhooks_per_s, max(1, int(10 * self.holdfast_webhooks_per_s))),
+            pages=Rate(self.holdfast_pages_per_s, max(1, int(10 * self.holdfast_pages_per_s))),
+        )
+
+    @property
+    def product_may_be_private(self) -> bool:
+        """Whether the product's webhook may go to a private or loopback address."""
+        return not self.livemode if self.product_webhook_private is None else self.product_webhook_private
 
     def problems(self) -> list[str]:
         """What is missing or malformed for a start with real keys, each with what to do about it."""
@@ -79,6 +102,10 @@ class Settings(BaseSettings):
             found.append("PUBLIC_URL must start with https://: customers follow links to it")
         if self.product_webhook_url and not self.product_webhook_secret.get_secret_value():
             found.append("PRODUCT_WEBHOOK_SECRET is not set, but PRODUCT_WEBHOOK_URL is: the webhook must be signed")
+        if self.product_webhook_url:
+            refused = refusal(self.product_webhook_url, allow_private=self.product_may_be_private)
+            if refused:
+                found.append(f"PRODUCT_WEBHOOK_URL {refused}")
         try:
             async_url(self.database_url)
         except BadDatabaseUrl as error:
