@@ -85,7 +85,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     async with (
         open_database(settings) as database,
         outside_world(settings, database) as world,
-        playbook_worker(client, world.effects),
+        playbook_worker(client, world.effects, world.scans),
     ):
         structlog.get_logger().info("worker.ready")
         await stop.wait()
