@@ -21,6 +21,7 @@ from web.webhooks import StripeEndpoint
 from workers.connect import connect, ensure_search_attributes, playbook_worker
 from workers.relay import Relay
 from workers.routing import Router
+from workers.schedules import ensure_or_warn
 from workers.settings import Settings
 from workers.sweep import sweep_for_ever
 
@@ -87,6 +88,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         outside_world(settings, database) as world,
         playbook_worker(client, world.effects, world.scans),
     ):
+        await ensure_or_warn(client, world.scans.policy.default)
         structlog.get_logger().info("worker.ready")
         await stop.wait()
 
