@@ -12,6 +12,7 @@ from activities.known import known_watches
 from activities.merge_fields import Fields
 from activities.messages import Outbox, Postroom, SendGridMail
 from activities.offers import Offers
+from activities.scans import Scans
 from activities.systems import Watch
 from models.database import Database
 from models.policy import PolicyFile
@@ -34,9 +35,10 @@ class Outside:
 
 @dataclass(frozen=True)
 class Assembled:
-    """The one door, and billing for those who only read."""
+    """The one door, the scans, and billing for those who only read."""
 
     effects: Effects
+    scans: Scans
     billing: Billing
     stripe: stripe.StripeClient
 
@@ -55,4 +57,4 @@ def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assemb
         effects = Effects(database, policy, watches, inside=[crm], outside=[billing, offers, access, mail])
     else:
         effects = Effects(database, policy, watches, inside=[crm, Outbox(postroom)], outside=[billing, offers, access])
-    return Assembled(effects, billing, outside.stripe)
+    return Assembled(effects, Scans(database, policy), billing, outside.stripe)

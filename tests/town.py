@@ -23,6 +23,7 @@ from temporalio.worker import Worker
 from activities.assembly import Outside, assemble
 from activities.billing import Billing, close_stripe_client, stripe_client
 from activities.carry_out import Effects
+from activities.scans import Scans
 from models.cases import Ending
 from models.database import Database
 from models.policy import PolicyFile
@@ -69,6 +70,7 @@ class Town:
     task_queue: str
     policy: PolicyFile
     effects: Effects
+    scans: Scans
     billing: Billing
     url: str = ""
     worker: Worker = field(init=False)
@@ -149,6 +151,7 @@ class Town:
         return playbook_worker(
             self.client,
             self.effects,
+            self.scans,
             task_queue=self.task_queue,
             workflow_failure_exception_types=[Exception],
             graceful_shutdown_timeout=timedelta(seconds=2),
@@ -283,6 +286,7 @@ async def town(
             task_queue,
             rules,
             assembled.effects,
+            assembled.scans,
             assembled.billing,
             url,
         )

@@ -30,6 +30,7 @@ from workers.processes import (
     run_worker,
     told_to_stop,
 )
+from workers.scan_commands import scan, schedules_app
 from workers.settings import Settings
 from workers.temporal_process import TemporalServerError
 from workers.temporal_server import TemporalNotFound
@@ -43,6 +44,8 @@ app = typer.Typer(
 cases_app = typer.Typer(help="See cases, and steer their runs.", no_args_is_help=True)
 app.add_typer(cases_app, name="cases")
 register(app)
+app.command()(scan)
+app.add_typer(schedules_app, name="schedules")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 By = Annotated[str, typer.Option(help="Who says so; kept in the case's history.")]

@@ -13,8 +13,9 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.carry_out import Effects
+from activities.scans import Scans
 from workers.settings import Settings
-from workflows import PLAYBOOKS
+from workflows import JOBS, PLAYBOOKS
 from workflows.visible import SEARCH_ATTRIBUTES
 
 TASK_QUEUE: Final = "playbooks"
@@ -74,11 +75,13 @@ async def ensure_search_attributes(client: Client) -> None:
             raise
 
 
-def playbook_worker(client: Client, effects: Effects, *, task_queue: str = TASK_QUEUE, **more: Any) -> Worker:
-    """A worker for every playbook there is."""
+def playbook_worker(
+    client: Client, effects: Effects, scans: Scans, *, task_queue: str = TASK_QUEUE, **more: Any
+) -> Worker:
+    """A worker for every playbook there is, and for the scans that start them."""
     options: dict[str, Any] = {
-        "workflows": list(PLAYBOOKS),
-        "activities": [effects.carry_out],
+        "workflows": [*PLAYBOOKS, *JOBS],
+        "activities": [effects.carry_out, scans.scan],
         "workflow_runner": sandbox(),
         "graceful_shutdown_timeout": GRACE,
         "disable_eager_activity_execution": True,

@@ -23,6 +23,7 @@ from workers.authoring import catalogue_for_the_web
 from workers.connect import connect, ensure_search_attributes, playbook_worker
 from workers.relay import Relay
 from workers.routing import Router
+from workers.schedules import ensure_or_warn
 from workers.settings import Settings
 from workers.sweep import sweep_for_ever
 
@@ -88,8 +89,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     async with (
         open_database(settings) as database,
         outside_world(settings, database) as world,
-        playbook_worker(client, world.effects),
+        playbook_worker(client, world.effects, world.scans),
     ):
+        await ensure_or_warn(client, world.scans.policy.default)
         structlog.get_logger().info("worker.ready")
         await stop.wait()
 

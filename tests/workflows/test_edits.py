@@ -31,7 +31,7 @@ async def recorded(place: Town, code: type[Playbook]) -> WorkflowHistory:
         await session.flush()
         session.add(CaseSubject(case_id=f"{NAME}/acme", subject="acme", joined_at=datetime.now(UTC)))
     queue = f"{place.task_queue}-letters"
-    async with playbook_worker(place.client, place.effects, task_queue=queue, workflows=[code]):
+    async with playbook_worker(place.client, place.effects, place.scans, task_queue=queue, workflows=[code]):
         case = Case(id=f"{NAME}/acme", playbook=NAME, account="acme", subject="acme")
         handle = await place.client.start_workflow(NAME, case, id=case.id, task_queue=queue)
         await place.skipper.fast_forward(handle, 4 * DAY)
