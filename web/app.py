@@ -1,8 +1,8 @@
 """The HTTP application: webhooks in, a few pages out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,7 +10,10 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database import Database
+from web.api import api_routes
+from web.events import EventsEndpoint, event_routes
 from web.pages import page_routes
+from web.segment import SegmentEndpoint, segment_routes
 from web.webhooks import StripeEndpoint, stripe_routes
 
 
@@ -21,6 +24,9 @@ class WebSettings:
     stripe: StripeEndpoint
     link_secret: str
     temporal_ui: str = ""
+    events: EventsEndpoint = field(default_factory=EventsEndpoint)
+    segment: SegmentEndpoint = field(default_factory=SegmentEndpoint)
+    api_tokens: Sequence[str] = ()
 
 
 def create_app(database: Database, settings: WebSettings) -> FastAPI:
@@ -32,6 +38,9 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
 
     app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(stripe_routes(database, settings.stripe))
+    app.include_router(event_routes(database, settings.events))
+    app.include_router(segment_routes(database, settings.segment))
+    app.include_router(api_routes(database, settings.api_tokens))
     app.include_router(page_routes(database, settings.link_secret, settings.temporal_ui))
 
     @app.get("/healthz")

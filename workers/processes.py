@@ -17,10 +17,12 @@ from activities.billing import close_stripe_client, stripe_client
 from models.database import Database
 from models.policy import PolicyFile
 from web.app import WebSettings, create_app
+from web.events import EventsEndpoint
+from web.segment import SegmentEndpoint
 from web.webhooks import StripeEndpoint
 from workers.connect import connect, ensure_search_attributes, playbook_worker
 from workers.relay import Relay
-from workers.routing import Router
+from workers.routing import Router, heard_kinds
 from workers.settings import Settings
 from workers.sweep import sweep_for_ever
 
@@ -115,8 +117,16 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
 async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = "") -> None:
     """Serve webhooks and pages until told to stop. Needs the database only, not Temporal."""
     async with open_database(settings) as database:
-        endpoint = StripeEndpoint(settings.webhook_secrets, settings.livemode)
-        app = create_app(database, WebSettings(endpoint, settings.link_secret.get_secret_value(), temporal_ui))
+        usage = PolicyFile.read(settings.holdfast_policy).default.usage
+        web = WebSettings(
+            StripeEndpoint(settings.webhook_secrets, settings.livemode),
+            settings.link_secret.get_secret_value(),
+            temporal_ui,
+            events=EventsEndpoint(settings.senders_secrets, heard_kinds(), usage),
+            segment=SegmentEndpoint(settings.segment_secret.get_secret_value(), usage),
+            api_tokens=settings.tokens,
+        )
+        app = create_app(database, web)
         # asyncio switches Nagle's delay off only on sockets that name their protocol.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
