@@ -6,10 +6,10 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench clean
+.PHONY: help setup demo test check format up lock bench bench-import clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## the environment in .venv, and a Temporal server
 	@$(BIN)/python -m workers.temporal_server
@@ -35,6 +35,9 @@ up: $(STAMP) ## worker, web and a Temporal server that keeps its data
 
 bench: $(STAMP) ## the measurements in docs, again
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-import: $(STAMP) ## 100,000 accounts from CSV, twice
+	@$(BIN)/python -m bench import
 
 lock: $(UV) ## requirements.lock anew, within pyproject.toml's bounds
 	@$(COMPILE) --upgrade pyproject.toml --output-file requirements.lock
