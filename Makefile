@@ -6,10 +6,10 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench bench-scan fuzz clean
+.PHONY: help setup demo test check format up lock bench bench-scan bench-import fuzz clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## the environment in .venv, and a Temporal server
 	@$(BIN)/python -m workers.temporal_server
@@ -41,6 +41,9 @@ fuzz: $(STAMP) ## a million hostile inputs in some minutes (RUNS=10000 for fewer
 
 bench-scan: $(STAMP) ## a scan of 200,000 accounts (ARGS="--accounts 20000" for fewer)
 	@$(BIN)/python -m bench.scan_usage $(ARGS)
+
+bench-import: $(STAMP) ## 100,000 accounts from CSV, twice
+	@$(BIN)/python -m bench import
 
 lock: $(UV) ## requirements.lock anew, within pyproject.toml's bounds
 	@$(COMPILE) --upgrade pyproject.toml --output-file requirements.lock

@@ -7,7 +7,9 @@ from typing import Any, Final
 import orjson
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models import facts, ledger
+from models import counting, facts, ledger, loading, parking
+from models.columns import AccountColumns, BadRow, ContactColumns, read_row
+from models.counting import USAGE
 from models.customers import ChecklistItem, Contact, Contract, OfferRow
 from models.tables import Account, InboxEvent
 
@@ -162,6 +164,26 @@ async def _health(session: AsyncSession, event: InboxEvent, said: Mapping[str, A
         session.add(account)
 
 
+async def _counted(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    await counting.add(session, [parking.count_of(event)])
+
+
+async def _described(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    wanted = (
+        (AccountColumns, said.get("account"), {"id": event.account_id}),
+        (ContactColumns, said.get("contact"), {"account_id": event.account_id}),
+    )
+    for kind, given, whose in wanted:
+        if not given:
+            continue
+        try:
+            (loaded,) = await loading.load(session, [read_row(kind, {**given, **whose})])
+        except BadRow as error:
+            raise BadFact(f"{event.type}: {error}") from None
+        if loaded.problem:
+            raise BadFact(f"{event.type}: {loaded.problem}")
+
+
 LESSONS: Final[dict[str, Lesson]] = {
     facts.SUBSCRIPTION_CANCELLED: _churned,
     facts.SERVICE_SUSPENDED: _churned,
@@ -178,4 +200,8 @@ LESSONS: Final[dict[str, Lesson]] = {
     facts.OFFER_ACCEPTED: _offer_answered,
     facts.OFFER_DECLINED: _offer_answered,
     facts.HEALTH_SCORED: _health,
+    USAGE: _counted,
+    loading.DESCRIBED: _described,
 }
+TOLD: Final = frozenset(LESSONS) - {USAGE, loading.DESCRIBED}
+"""The kinds of facts that our tables take something from, whoever hears them; the two others are not told as facts."""

@@ -89,6 +89,10 @@ class Usage(Frozen):
     """Fewer logins than this in 30 days is a risk signal, no run (P3.3)."""
     report_metric: str = "report"
     """What an account that gets value does at least every 30 days (P3.3)."""
+    names: dict[str, str] = {}
+    """What senders call an event or metric, and which metric of ours it counts for (I6)."""
+    facts: dict[str, str] = {}
+    """Names of tracked events that are facts, such as "Signed Up" = "user.signed_up", and not use (I6, T1.13)."""
 
     def problems(self) -> list[str]:
         """What does not hold together."""

@@ -18,7 +18,10 @@ SQLModel.metadata = MetaData(
 
 STRIPE: Final = "stripe"
 OURSELVES: Final = "holdfast"
-"""Sources of inbox rows: the billing provider, and what our own runs and scans put on record."""
+EVENTS: Final = "events"
+SEGMENT: Final = "segment"
+"""Sources of inbox rows: the billing provider, what our own runs and scans put on record, the company's own systems,
+and its product analytics."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):

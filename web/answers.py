@@ -46,6 +46,30 @@ WEBHOOK_ANSWERS: Final[Answers] = {
     **LIMITED,
     **AWAY,
 }
+_JSON: Final = {"content": {"application/json": {"schema": {"type": "object"}}}}
+OFF: Final[Answers] = {404: _refused("This endpoint is off: its secret is not set.")}
+EVENTS_ANSWERS: Final[Answers] = {
+    **WEBHOOK_ANSWERS,
+    **OFF,
+    200: {**_JSON, "description": "All of it is on disk, or was before."},
+    422: {**_JSON, "description": "Events of the batch that are named cannot be taken; the others are on disk."},
+}
+SEGMENT_ANSWERS: Final[Answers] = {
+    **WEBHOOK_ANSWERS,
+    **OFF,
+    200: {**_JSON, "description": "Every call is on disk, or is nothing for us."},
+}
+API_ANSWERS: Final[Answers] = {
+    200: {**_JSON, "description": "The row is on disk."},
+    400: _refused("Not a JSON object."),
+    401: _refused("No token, or none of ours."),
+    404: _refused("The API is off, or has no such kind of row."),
+    413: _refused("The body is too large."),
+    415: _refused("The body is compressed."),
+    422: {**_JSON, "description": "Fields that are wrong, each with what it may hold."},
+    **LIMITED,
+    **AWAY,
+}
 PAGE_ANSWERS: Final[Answers] = {**LIMITED, **AWAY}
 MAIL_ANSWERS: Final[Answers] = {404: _page("There is no such mail."), **PAGE_ANSWERS}
 STYLE_ANSWERS: Final[Answers] = {200: {"content": {"text/css": {}}, "description": "The style sheet."}, **LIMITED}
@@ -94,7 +118,9 @@ def described(*headers: str) -> dict[str, Any]:
     }
 
 
-def in_path(name: str) -> dict[str, Any]:
+def in_path(*names: str) -> dict[str, Any]:
     """The OpenAPI of a route that takes the rest of its path as a text. As a parameter of the function the framework
     would promise a 422 for it, which no text can bring about."""
-    return {"parameters": [{"in": "path", "name": name, "required": True, "schema": {"type": "string"}}]}
+    return {
+        "parameters": [{"in": "path", "name": name, "required": True, "schema": {"type": "string"}} for name in names]
+    }

@@ -1,6 +1,6 @@
 """The HTTP application: webhooks in, a few pages out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -11,11 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.database import Database
 from web.answers import HEALTH_ANSWERS
+from web.api import api_routes
 from web.catalogue import Catalogue, catalogue_routes
 from web.customer_pages import customer_routes
+from web.events import EventsEndpoint, event_routes
 from web.pages import no_such_page, page_routes
 from web.rate_limits import RateLimited, RateLimits, route_class
 from web.security_headers import SecurityHeaders, security_headers
+from web.segment import SegmentEndpoint, segment_routes
 from web.webhooks import StripeEndpoint, stripe_routes
 
 log = structlog.get_logger()
@@ -31,6 +34,9 @@ class WebSettings:
     public_url: str = ""
     limits: RateLimits = field(default_factory=RateLimits)
     catalogue: Catalogue | None = None
+    events: EventsEndpoint = field(default_factory=EventsEndpoint)
+    segment: SegmentEndpoint = field(default_factory=SegmentEndpoint)
+    api_tokens: Sequence[str] = ()
 
 
 def create_app(database: Database, settings: WebSettings) -> FastAPI:
@@ -43,6 +49,9 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
 
     app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(stripe_routes(database, settings.stripe))
+    app.include_router(event_routes(database, settings.events))
+    app.include_router(segment_routes(database, settings.segment))
+    app.include_router(api_routes(database, settings.api_tokens))
     app.include_router(page_routes(database, settings.link_secret, settings.temporal_ui))
     app.include_router(customer_routes(database, settings.link_secret))
 

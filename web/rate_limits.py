@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 RouteClass = Literal["webhooks", "pages"]
 
-WEBHOOKS: Final = ("/webhooks/", "/events", "/segment")
+WEBHOOKS: Final = ("/webhooks/", "/events", "/segment", "/api/")
 """Paths that machines post to begin so; a new route for machines is one entry here."""
 EXEMPT: Final = ("/healthz",)
 """Never limited: whoever watches us must not be told 429 while we are well."""

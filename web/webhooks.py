@@ -1,15 +1,16 @@
 """Webhooks in: size cap, signature over the raw bytes, strict parse, one inbox row, 200 (T1.19)."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.requests import ClientDisconnect
 
 from models import ledger
@@ -24,16 +25,21 @@ LARGEST_BODY: Final = 256 * 1024
 LONGEST_ID: Final = 255
 LONGEST_REASON: Final = 500
 
+Answer = tuple[dict[str, Any], int]
+"""What is answered, and with which status."""
+T = TypeVar("T")
+
 log = structlog.get_logger()
 
 
 class Refused(Exception):
-    """The request is not taken; nothing was stored."""
+    """The request is not taken; nothing was stored. `details` go into the answer beside the reason."""
 
-    def __init__(self, status: int, error: str) -> None:
+    def __init__(self, status: int, error: str, **details: Any) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
+        self.details = details
 
 
 @dataclass(frozen=True)
@@ -51,27 +57,49 @@ def stripe_routes(database: Database, endpoint: StripeEndpoint) -> APIRouter:
     @router.post("/webhooks/stripe", responses=WEBHOOK_ANSWERS, openapi_extra=described("Stripe-Signature"))
     async def receive(request: Request) -> JSONResponse:
         """Take one event. 200 means it is on disk; 4xx that it never will be; 503 that Stripe should come again."""
-        try:
-            body = await body_of(request)
+
+        def read(body: bytes) -> InboxEvent:
             header = the_one_header(request, "stripe-signature")
             check_stripe_signature(header, body, endpoint.secrets, time.time())
-            row = row_of(parse_object(body), body, livemode=endpoint.livemode)
-        except Refused as refused:
-            return JSONResponse({"error": refused.error}, refused.status)
-        except (BadSignature, BadJson) as error:
-            return JSONResponse({"error": str(error)}, 400)
-        try:
-            async with database.writing() as session:
-                is_new = await ledger.insert_once(session, row)
-        except (SQLAlchemyError, OSError) as error:
-            log.error("webhook.database_down", error=type(error).__name__)
-            return JSONResponse({"error": "the event could not be stored; please send it again"}, 503)
-        return JSONResponse({"received": True, "state": row.state if is_new else "duplicate", "reason": row.reason})
+            return row_of(parse_object(body), body, livemode=endpoint.livemode)
+
+        async def store(session: AsyncSession, row: InboxEvent) -> Answer:
+            is_new = await ledger.insert_once(session, row)
+            return {"received": True, "state": row.state if is_new else "duplicate", "reason": row.reason}, 200
+
+        return await received(request, database, read, store)
 
     return router
 
 
-async def body_of(request: Request) -> bytes:
+async def received(
+    request: Request,
+    database: Database,
+    read: Callable[[bytes], T],
+    store: Callable[[AsyncSession, T], Awaitable[Answer]],
+    *,
+    largest: int = LARGEST_BODY,
+) -> JSONResponse:
+    """Take a body of at most `largest` bytes: `read` checks and parses it, `store` keeps it in one transaction.
+
+    What `read` refuses is answered with its status and reason and nothing is stored; while the database is away, 503.
+    """
+    try:
+        taken = read(await body_of(request, largest))
+    except Refused as refused:
+        return JSONResponse({"error": refused.error, **refused.details}, refused.status)
+    except (BadSignature, BadJson) as error:
+        return JSONResponse({"error": str(error)}, 400)
+    try:
+        async with database.writing() as session:
+            answer, status = await store(session, taken)
+    except (SQLAlchemyError, OSError) as error:
+        log.error("webhook.database_down", error=type(error).__name__)
+        return JSONResponse({"error": "the event could not be stored; please send it again"}, 503)
+    return JSONResponse(answer, status)
+
+
+async def body_of(request: Request, largest: int = LARGEST_BODY) -> bytes:
     """The raw body, read with a cap whatever Content-Length claims.
 
     Raises:
@@ -81,15 +109,15 @@ async def body_of(request: Request) -> bytes:
         raise Refused(415, "compressed bodies are not taken; the signature is over the plain bytes")
     length = request.headers.get("content-length", "")
     # Not every digit is one that int() takes, nor does it take any number of them.
-    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > LARGEST_BODY):
-        raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
+    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > largest):
+        raise Refused(413, f"the body is larger than {largest} bytes")
     chunks: list[bytes] = []
     size = 0
     try:
         async for chunk in request.stream():
             size += len(chunk)
-            if size > LARGEST_BODY:
-                raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes")
+            if size > largest:
+                raise Refused(413, f"the body is larger than {largest} bytes")
             chunks.append(chunk)
     except ClientDisconnect:
         raise Refused(400, "the connection ended before the body did") from None
@@ -116,7 +144,7 @@ def row_of(event: dict[str, Any], body: bytes, *, livemode: bool) -> InboxEvent:
     """
     event_id, kind = event.get("id"), event.get("type")
     for name, value in (("id", event_id), ("type", kind)):
-        if not isinstance(value, str) or not _is_a_name(value):
+        if not isinstance(value, str) or not is_a_name(value):
             raise Refused(400, f"not a Stripe event: {name} is missing or malformed")
     if event.get("object") != "event":
         raise Refused(400, "not a Stripe event: object is not 'event'")
@@ -130,7 +158,7 @@ def row_of(event: dict[str, Any], body: bytes, *, livemode: bool) -> InboxEvent:
         event_id=str(event_id),
         type=str(kind),
         occurred_at=datetime.fromtimestamp(created, UTC) if usable and isinstance(created, int) else wall(),
-        api_version=version if isinstance(version, str) and _is_a_name(version) else "",
+        api_version=version if isinstance(version, str) and is_a_name(version) else "",
         body=body,
     )
     try:
@@ -164,10 +192,11 @@ def _storable(heard: Heard) -> Heard:
             "currency": heard.currency,
         }
         for name, value in values.items():
-            if value and not _is_a_name(value):
+            if value and not is_a_name(value):
                 raise UnreadableEvent(f"the {name} {value!r} is too long or not printable")
     return heard
 
 
-def _is_a_name(value: str) -> bool:
+def is_a_name(value: str) -> bool:
+    """Whether a column and a workflow id can hold it: 1 to 255 printable characters."""
     return 0 < len(value) <= LONGEST_ID and value.isprintable()

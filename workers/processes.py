@@ -17,12 +17,14 @@ from activities.billing import close_stripe_client, stripe_client
 from models.database import Database
 from models.policy import PolicyFile
 from web.app import WebSettings, create_app
+from web.events import EventsEndpoint
+from web.segment import SegmentEndpoint
 from web.server import server_config
 from web.webhooks import StripeEndpoint
 from workers.authoring import catalogue_for_the_web
 from workers.connect import connect, ensure_search_attributes, playbook_worker
 from workers.relay import Relay
-from workers.routing import Router
+from workers.routing import Router, heard_kinds
 from workers.schedules import ensure_or_warn
 from workers.settings import Settings
 from workers.sweep import sweep_for_ever
@@ -120,11 +122,14 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
 async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = "") -> None:
     """Serve webhooks and pages until told to stop. Needs the database only, not Temporal."""
     async with open_database(settings) as database:
-        endpoint = StripeEndpoint(settings.webhook_secrets, settings.livemode)
+        usage = PolicyFile.read(settings.holdfast_policy).default.usage
         web = WebSettings(
-            endpoint,
+            StripeEndpoint(settings.webhook_secrets, settings.livemode),
             settings.link_secret.get_secret_value(),
             temporal_ui,
+            events=EventsEndpoint(settings.senders_secrets, heard_kinds(), usage),
+            segment=SegmentEndpoint(settings.segment_secret.get_secret_value(), usage),
+            api_tokens=settings.tokens,
             public_url=settings.public_url,
             limits=settings.rate_limits,
             catalogue=catalogue_for_the_web,

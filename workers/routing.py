@@ -70,6 +70,12 @@ def hears(playbook: type[Playbook]) -> set[str]:
     return {*playbook.ends_on, *reactions_of(playbook)}
 
 
+def heard_kinds(playbooks: Sequence[type[Playbook]] = PLAYBOOKS) -> frozenset[str]:
+    """Every kind of fact that starts a run or is told to one; what is none of them need not be carried."""
+    starts = (start.fact for playbook in playbooks for start in playbook.starts_on)
+    return frozenset(starts).union(*(hears(playbook) for playbook in playbooks))
+
+
 class Router:
     """Routes events; `playbooks` are all of them unless a test says otherwise."""
 

@@ -10,9 +10,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from activities.outgoing_webhooks import refusal
 from models.database import DEFAULT_URL, BadDatabaseUrl, async_url
 from web.rate_limits import Rate, RateLimits
+from web.standard_webhooks import BadSecret, key_of
 
 STRIPE_KEY: Final = re.compile(r"(sk|rk)_(test|live)_\w{4,}")
 WEBHOOK_SECRET: Final = re.compile(r"whsec_[\w+/=-]{4,}")
+SHORTEST_KEY: Final = 24
+"""Bytes; what the Standard Webhooks specification asks of a signing secret at least."""
+SHORTEST_SECRET: Final = 16
 SENDGRID_KEY: Final = re.compile(r"SG\.[\w.-]{4,}")
 
 
@@ -25,6 +29,9 @@ class Settings(BaseSettings):
     stripe_api_key: SecretStr = SecretStr("")
     stripe_api_base: str = ""
     stripe_webhook_secrets: str = Field("", description="comma separated; several while a secret is rotated")
+    events_secrets: SecretStr = Field(SecretStr(""), description="comma separated; several while a secret is rotated")
+    segment_secret: SecretStr = SecretStr("")
+    api_tokens: SecretStr = Field(SecretStr(""), description="comma separated; several while a token is rotated")
     sendgrid_api_key: SecretStr = SecretStr("")
     sendgrid_api_base: str = ""
     product_webhook_url: str = ""
@@ -60,6 +67,16 @@ class Settings(BaseSettings):
         return tuple(each.strip() for each in self.stripe_webhook_secrets.split(",") if each.strip())
 
     @property
+    def senders_secrets(self) -> tuple[str, ...]:
+        """What our own systems sign events with; none: `POST /events` is off."""
+        return _listed(self.events_secrets)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The bearer tokens of `PUT /api/...`; none: it is off."""
+        return _listed(self.api_tokens)
+
+    @property
     def livemode(self) -> bool:
         """Whether the Stripe key moves real money; events of the other mode are refused."""
         return "_live_" in self.stripe_api_key.get_secret_value()
@@ -91,6 +108,7 @@ class Settings(BaseSettings):
             if not WEBHOOK_SECRET.fullmatch(secret):
                 found.append("STRIPE_WEBHOOK_SECRETS is malformed: each secret starts with whsec_, commas between them")
                 break
+        found += self._problems_of_senders()
         mail_key = self.sendgrid_api_key.get_secret_value()
         if mail_key and not SENDGRID_KEY.fullmatch(mail_key):
             found.append(
@@ -111,3 +129,32 @@ class Settings(BaseSettings):
         except BadDatabaseUrl as error:
             found.append(str(error))
         return found
+
+    def _problems_of_senders(self) -> list[str]:
+        """Each secret opens a door of its own, and none of them has to be open."""
+        found = []
+        if any(len(_key_or_none(each)) < SHORTEST_KEY for each in self.senders_secrets):
+            found.append(
+                "EVENTS_SECRETS is malformed: each secret is whsec_ and base64 of 24 bytes or more, commas between; "
+                "make one with `echo whsec_$(openssl rand -base64 32)`"
+            )
+        segment = self.segment_secret.get_secret_value()
+        if segment and len(segment) < SHORTEST_SECRET:
+            found.append("SEGMENT_SECRET must be 16 characters or more: make one with `openssl rand -hex 32`")
+        if any(len(each) < SHORTEST_SECRET or not re.fullmatch(r"[!-~]+", each) for each in self.tokens):
+            found.append(
+                "API_TOKENS is malformed: each token is 16 characters or more, without spaces, commas between them; "
+                "make one with `openssl rand -hex 32`"
+            )
+        return found
+
+
+def _listed(secrets: SecretStr) -> tuple[str, ...]:
+    return tuple(each.strip() for each in secrets.get_secret_value().split(",") if each.strip())
+
+
+def _key_or_none(secret: str) -> bytes:
+    try:
+        return key_of(secret) if secret.startswith("whsec_") else b""
+    except BadSecret:
+        return b""
