@@ -30,13 +30,15 @@ from models.policy import PolicyFile
 from models.tables import CaseRow, EffectRow, InboxEvent, Message
 from simulator.running import SimulatorControl
 from web.app import WebSettings, create_app
+from web.events import EventsEndpoint
 from web.webhooks import StripeEndpoint
 from workers.authoring import catalogue_for_the_web
 from workers.connect import playbook_worker
 from workers.relay import Relay
-from workers.routing import Router
+from workers.routing import Router, heard_kinds
 
 WEBHOOK_SECRET = "whsec_town0123456789"
+EVENTS_SECRET = "whsec_dGhlIHNlbmRlciBvZiBmYWN0cw=="
 LINK_SECRET = "a-secret-for-links-in-tests"
 PUBLIC_URL = "https://pay.example.com"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -265,9 +267,13 @@ async def town(
         learn_account=assembled.billing.learn_account,
         task_queue=task_queue,
     )
-    app = create_app(
-        database, WebSettings(StripeEndpoint((WEBHOOK_SECRET,)), LINK_SECRET, catalogue=catalogue_for_the_web)
+    web = WebSettings(
+        StripeEndpoint((WEBHOOK_SECRET,)),
+        LINK_SECRET,
+        catalogue=catalogue_for_the_web,
+        events=EventsEndpoint((EVENTS_SECRET,), heard_kinds(), rules.default.usage),
     )
+    app = create_app(database, web)
     config = uvicorn.Config(app, port=0, log_level="critical", access_log=False, ws="none", lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -165,6 +165,7 @@ def read_event(said: dict[str, Any], event_id: str, body: bytes, endpoint: Event
         return row
     row.subject, row.object_id = _optional(data, "subject"), _optional(data, "object")
     row.value = _optional(data, "value")
+    row.at_stake, row.currency = _amount(data), _optional(data, "currency").lower()
     if not endpoint.hears(kind):
         row.state, row.reason, row.wall_settled_at = "ignored", f"no playbook hears {kind}", wall()
     return row
@@ -186,6 +187,15 @@ def _optional(data: dict[str, Any], name: str) -> str:
         value = str(value)
     if not isinstance(value, str) or not is_a_name(value):
         raise BadEvent(f"data.{name} is {repr(value)[:60]}; expected a word or number of at most 255 characters")
+    return value
+
+
+def _amount(data: dict[str, Any]) -> int:
+    value = data.get("amount", 0)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+        raise BadEvent(
+            f"data.amount is {repr(value)[:60]}; expected a whole number of the currency's minor unit (cents)"
+        )
     return value
 
 

@@ -8,6 +8,7 @@ from workflows.playbook import Playbook
 from workflows.reinstatement import Reinstatement
 from workflows.renewal import Renewal
 from workflows.scan import ScanAccounts
+from workflows.trial_ending import TrialEnding
 from workflows.usage_decline import UsageDecline
 from workflows.win_back import WinBack
 
@@ -20,6 +21,7 @@ PLAYBOOKS: tuple[type[Playbook], ...] = (
     WinBack,
     CardExpiry,
     AcceptedOffer,
+    TrialEnding,
 )
 
 JOBS: tuple[type, ...] = (ScanAccounts,)
