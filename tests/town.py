@@ -238,7 +238,12 @@ class Town:
 
 @asynccontextmanager
 async def town(
-    client: Client, simulator: SimulatorControl, database_url: str, policy: dict[str, Any] | None = None
+    client: Client,
+    simulator: SimulatorControl,
+    database_url: str,
+    policy: dict[str, Any] | None = None,
+    *,
+    task_queue: str = "",
 ) -> AsyncIterator[Town]:
     """Everything running, on a fresh simulator and a migrated database."""
     await simulator.reset()
@@ -257,7 +262,7 @@ async def town(
         link_secret=LINK_SECRET,
     )
     assembled = assemble(database, rules, outside)
-    task_queue = f"town-{uuid.uuid4()}"
+    task_queue = task_queue or f"town-{uuid.uuid4()}"
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
     relay = Relay(
         database,
