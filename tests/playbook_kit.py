@@ -12,7 +12,7 @@ Days are days after the start (D+N); `calendar()` is everything that was really 
 import itertools
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,8 @@ from tests.town import DAY, Town, town
 from workers.cases import steer
 
 Calendar = dict[float, list[str]]
+NUMBERS = itertools.count()
+"""Of the whole session: the server is shared, and a run's id is made of its account's name and the day."""
 
 
 @dataclass
@@ -95,7 +97,6 @@ class Kit:
     """Accounts and facts in a town."""
 
     place: Town
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def today(self) -> date:
         """The day runs start on, UTC."""
@@ -109,7 +110,7 @@ class Kit:
 
     async def account(self, account: str = "", **columns: Any) -> str:
         """An account with a contact who has an address."""
-        made = account or f"acme{next(self.numbers)}"
+        made = account or f"acme{next(NUMBERS)}"
         known: dict[str, Any] = {
             "name": "Zoe Miller",
             "email": f"zoe@{made}.example.com",
