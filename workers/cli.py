@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,11 +19,14 @@ from models.policy import PolicyError
 from workers import cases as case_commands
 from workers import migrate as migrations
 from workers.audit import Report, audit
+from workers.codec import BadPayloadKeys, new_key
+from workers.codec_server import codec_problems
 from workers.connect import connect
 from workers.processes import (
     log_to_stderr,
     open_database,
     outside_world,
+    run_codec,
     run_relay,
     run_web,
     run_worker,
@@ -41,6 +44,8 @@ app = typer.Typer(
 )
 cases_app = typer.Typer(help="See cases, and steer their runs.", no_args_is_help=True)
 app.add_typer(cases_app, name="cases")
+keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 By = Annotated[str, typer.Option(help="Who says so; kept in the case's history.")]
@@ -65,7 +70,15 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-KNOWN = (TemporalNotFound, TemporalServerError, PolicyError, BadDatabaseUrl, case_commands.CaseError, RuntimeError)
+KNOWN = (
+    TemporalNotFound,
+    TemporalServerError,
+    PolicyError,
+    BadDatabaseUrl,
+    BadPayloadKeys,
+    case_commands.CaseError,
+    RuntimeError,
+)
 
 
 def _explain(error: Exception) -> int:
@@ -95,9 +108,9 @@ def _run(work: Coroutine[Any, Any, int | None]) -> None:
         raise typer.Exit(code)
 
 
-def _checked() -> Settings:
+def _checked(problems_of: Callable[[Settings], list[str]] = Settings.problems) -> Settings:
     settings = Settings()
-    problems = settings.problems()
+    problems = problems_of(settings)
     if problems:
         for problem in problems:
             _complain(problem)
@@ -170,6 +183,24 @@ def web(temporal_ui: Annotated[str, typer.Option(help="URL of the Temporal Web U
         await run_web(settings, told_to_stop(), temporal_ui)
 
     _run(work())
+
+
+@app.command()
+def codec() -> None:
+    """Run the codec server, which decrypts payloads for the Temporal Web UI. See docs/encryption.md."""
+    settings = _checked(codec_problems)
+    log_to_stderr()
+
+    async def work() -> None:
+        await run_codec(settings, told_to_stop())
+
+    _run(work())
+
+
+@keys_app.command("new")
+def new_payload_key() -> None:
+    """Print a fresh "id:key" for HOLDFAST_PAYLOAD_KEYS: put it in front of those that are there."""
+    sys.stdout.write(f"{new_key()}\n")
 
 
 @app.command()

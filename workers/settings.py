@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.database import DEFAULT_URL, BadDatabaseUrl, async_url
+from workers.codec import BadPayloadKeys, PayloadKey, read_keys
 
 STRIPE_KEY: Final = re.compile(r"(sk|rk)_(test|live)_\w{4,}")
 WEBHOOK_SECRET: Final = re.compile(r"whsec_[\w+/=-]{4,}")
@@ -30,8 +31,16 @@ class Settings(BaseSettings):
     public_url: str = "http://127.0.0.1:8080"
     link_secret: SecretStr = SecretStr("")
     holdfast_policy: Path | None = None
+    holdfast_payload_keys: SecretStr = SecretStr("")
+    holdfast_payload_keys_file: Path | None = None
+    holdfast_codec_host: str = "127.0.0.1"
+    holdfast_codec_port: int = 8081
+    holdfast_codec_secret: SecretStr = SecretStr("")
+    holdfast_codec_oidc_issuer: str = ""
+    holdfast_codec_oidc_audience: str = ""
+    holdfast_codec_origins: str = "http://127.0.0.1:8233,http://localhost:8233"
 
-    @field_validator("holdfast_policy", mode="before")
+    @field_validator("holdfast_policy", "holdfast_payload_keys_file", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None
@@ -48,6 +57,31 @@ class Settings(BaseSettings):
     def webhook_secrets(self) -> tuple[str, ...]:
         """The signing secrets in use, newest first."""
         return tuple(each.strip() for each in self.stripe_webhook_secrets.split(",") if each.strip())
+
+    @property
+    def payload_keys(self) -> tuple[PayloadKey, ...]:
+        """The keys that payloads in Temporal are encrypted with, newest first; none means that they are not.
+
+        Raises:
+            BadPayloadKeys: they are malformed, named in two ways, or their file cannot be read.
+        """
+        text, path = self.holdfast_payload_keys.get_secret_value(), self.holdfast_payload_keys_file
+        if path is None:
+            return read_keys(text, "HOLDFAST_PAYLOAD_KEYS")
+        name = "HOLDFAST_PAYLOAD_KEYS_FILE"
+        if text:
+            raise BadPayloadKeys(f"HOLDFAST_PAYLOAD_KEYS and {name} are both set: leave one empty")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadPayloadKeys(f"{name}: {path} cannot be read ({type(error).__name__})") from None
+        # An empty file is somebody's mistake, and must not switch encryption off.
+        return read_keys(text or " ", f"{name}: {path}")
+
+    @property
+    def codec_origins(self) -> tuple[str, ...]:
+        """The Web UIs that may ask the codec server."""
+        return tuple(each.strip() for each in self.holdfast_codec_origins.split(",") if each.strip())
 
     @property
     def livemode(self) -> bool:
@@ -82,5 +116,9 @@ class Settings(BaseSettings):
         try:
             async_url(self.database_url)
         except BadDatabaseUrl as error:
+            found.append(str(error))
+        try:
+            _ = self.payload_keys
+        except BadPayloadKeys as error:
             found.append(str(error))
         return found

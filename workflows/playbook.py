@@ -8,10 +8,10 @@ the reason gone. One activity a step keeps a month-long case within 20 billable 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RetryPolicy, SearchAttributeUpdate
 
 from models import facts
 from models.cases import Batch, Case, Effect, Ending, Outcome, Parting
@@ -179,9 +179,12 @@ class Playbook(Commands, Verbs):
         step.do()
         if step.stage:
             self._stage = step.stage
-            owed = self.reading("at_stake", self.case.at_stake)
-            amount = float(major(int(owed), self.case.currency))
-            workflow.upsert_search_attributes([STAGE.value_set(step.stage), AT_STAKE.value_set(amount)])
+            shown: list[SearchAttributeUpdate[Any]] = [STAGE.value_set(step.stage)]
+            # A run that was started without its amount in clear is one whose payloads are encrypted.
+            if workflow.info().typed_search_attributes.get(AT_STAKE) is not None:
+                owed = self.reading("at_stake", self.case.at_stake)
+                shown.append(AT_STAKE.value_set(float(major(int(owed), self.case.currency))))
+            workflow.upsert_search_attributes(shown)
         self._done.append(step.name)
         self._last = Taken(planned=planned, at=workflow.now())
         self._taking = step.name
