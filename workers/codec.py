@@ -18,7 +18,14 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadCodec
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    PayloadCodec,
+    PayloadConverter,
+)
 
 ENCODING: Final = b"binary/encrypted"
 KEY_ID: Final = "encryption-key-id"
@@ -143,6 +150,18 @@ def _bound(metadata: dict[str, bytes]) -> bytes:
     return b"".join(struct.pack(">I", len(part)) + part for part in parts)
 
 
+class SealedFailures(DefaultFailureConverterWithEncodedAttributes):
+    """Puts messages and stack traces where the codec encrypts them, but for refusals, which are told and not kept."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        """Convert an exception. One that says `told_in_clear` keeps its message, and loses its stack trace."""
+        if not getattr(exception, "told_in_clear", False):
+            super().to_failure(exception, payload_converter, failure)
+            return
+        DefaultFailureConverter().to_failure(exception, payload_converter, failure)
+        failure.stack_trace = ""
+
+
 def encrypting(plain: DataConverter, keys: Sequence[PayloadKey]) -> DataConverter:
     """`plain` with encryption, failures' messages and stack traces included; without keys `plain` itself."""
     if not keys:
@@ -150,5 +169,5 @@ def encrypting(plain: DataConverter, keys: Sequence[PayloadKey]) -> DataConverte
     return replace(
         plain,
         payload_codec=EncryptingCodec(keys),
-        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+        failure_converter_class=SealedFailures,
     )

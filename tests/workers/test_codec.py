@@ -16,7 +16,13 @@ from google.protobuf.json_format import MessageToDict
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
 from temporalio.common import RetryPolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -267,6 +273,9 @@ async def a_month(place: Town) -> tuple[Customer, dict[str, list[bytes]]]:
     await place.pass_time(person.case, 1 * DAY)
     for name in ("pause", "resume"):
         await place.run(person.case).execute_update(name, LEAD)
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await place.run(person.case).execute_update("skip", "Zoe Miller")
+    assert str(refused.value.cause).startswith("Refusal: 'Zoe Miller' is not ahead of this run; ")
     ending = await place.finish(person.case)
     assert ending.outcome == "suspended"
     subjects = {row.subject for row in await place.rows(Message, channel="email")}
@@ -416,6 +425,26 @@ async def test_without_keys_a_failures_message_can_be_read(temporal: Server) -> 
     seen, history = await failures_without_a_key(client, temporal.address)
     assert SECRET_WORDS in [each.message for each in seen]
     assert Files([history.encode()]).tell({"message": also_in_base64(SECRET_WORDS[4:24])})
+
+
+async def test_a_lead_without_a_codec_server_still_reads_why_a_command_was_refused(
+    temporal: Server, the_simulator: SimulatorControl, database_url: str
+) -> None:
+    """The Web UI 2.54 does not decode the answer to an update; nothing of a refusal is kept."""
+    client = await Client.connect(temporal.address, data_converter=data_converter(with_keys(NEW)))
+    async with town(client, the_simulator, database_url) as place:
+        person = await place.payment_fails("insufficient_funds")
+        keyless = (await Client.connect(temporal.address)).get_workflow_handle(person.case)
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await keyless.execute_update("snooze", 0)
+        cause = refused.value.cause
+        assert isinstance(cause, ApplicationError)
+        assert cause.failure
+        assert (cause.message, cause.type, cause.failure.stack_trace) == (
+            "snooze by 1 to 90 days, not 0",
+            "Refusal",
+            "",
+        )
 
 
 # Switching on, and keys that are gone, under a run that sleeps.
