@@ -31,7 +31,10 @@ async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
 
 @pytest.fixture(scope="session")
 async def client(temporal: Server) -> Client:
-    """A client with our converter; with HOLDFAST_PAYLOAD_KEYS set, every test runs encrypted."""
+    """A client with our converter.
+
+    With HOLDFAST_PAYLOAD_KEYS set, every test runs encrypted; the one that reads AmountAtStake then fails, rightly.
+    """
     return await Client.connect(temporal.address, data_converter=data_converter(Settings(_env_file=None)))
 
 
