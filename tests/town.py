@@ -80,7 +80,9 @@ class Town:
 
     # What happens.
 
-    async def customer(self, *outcomes: str, number: str = "4242424242424242", **metadata: str) -> Customer:
+    async def customer(
+        self, *outcomes: str, number: str = "4242424242424242", cents: int = 2900, **metadata: str
+    ) -> Customer:
         """Somebody with a card that pays once and then answers with `outcomes`, the last one for ever."""
         v1 = self.stripe.v1
         self.people["made"] += 1
@@ -99,7 +101,7 @@ class Town:
         await self.simulator.set_issuer(card.id, {"script": ["ok", *outcomes]})
         product = await v1.products.create_async({"name": "Pro"})
         price = await v1.prices.create_async(
-            {"currency": "usd", "unit_amount": 2900, "product": product.id, "recurring": {"interval": "month"}}
+            {"currency": "usd", "unit_amount": cents, "product": product.id, "recurring": {"interval": "month"}}
         )
         subscription = await v1.subscriptions.create_async({"customer": person.id, "items": [{"price": price.id}]})
         return Customer(person.id, subscription.id, card.id)
