@@ -26,8 +26,8 @@ SEARCH_ATTRIBUTES: Final[tuple[SearchAttributeKey[Any], ...]] = (
     SEGMENT,
     OWNER,
     CURRENCY,
-    AT_STAKE,
     DATE,
+    AT_STAKE,
 )
 
 
