@@ -3,13 +3,13 @@ UV_VERSION := 0.13.9
 UV := .tools/uv/bin/uv
 BIN := .venv/bin
 STAMP := .venv/.in-step-with-lock
-COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench clean
+.PHONY: help setup demo test check format up lock bench bench-scan bench-import deploy-drill fuzz clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## the environment in .venv, and a Temporal server
 	@$(BIN)/python -m workers.temporal_server
@@ -35,6 +35,18 @@ up: $(STAMP) ## worker, web and a Temporal server that keeps its data
 
 bench: $(STAMP) ## the measurements in docs, again
 	@$(BIN)/python -m bench $(ARGS)
+
+deploy-drill: $(STAMP) ## 200 sleeping runs meet a deploy that edits every playbook (ARGS="--runs 40" for fewer)
+	@$(BIN)/python -m bench.deploy $(ARGS)
+
+fuzz: $(STAMP) ## a million hostile inputs in some minutes (RUNS=10000 for fewer); what breaks is kept in tests/fuzz/found
+	@$(BIN)/python -m tests.fuzz --runs $(or $(RUNS),1000000) $(ARGS)
+
+bench-scan: $(STAMP) ## a scan of 200,000 accounts (ARGS="--accounts 20000" for fewer)
+	@$(BIN)/python -m bench.scan_usage $(ARGS)
+
+bench-import: $(STAMP) ## 100,000 accounts from CSV, twice
+	@$(BIN)/python -m bench import
 
 lock: $(UV) ## requirements.lock anew, within pyproject.toml's bounds
 	@$(COMPILE) --upgrade pyproject.toml --output-file requirements.lock

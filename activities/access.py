@@ -1,21 +1,16 @@
 """What an account may still do in our product: a row, and a signed webhook that tells the product (P1.18, I9)."""
 
-import base64
-import hashlib
-import hmac
 import json
 import time
 from typing import Any, Final
 
-import aiohttp
-
+from activities.outgoing_webhooks import Undelivered, post, signed_headers
 from activities.systems import Answer, TryAgain
 from models.cases import Batch, SetAccess
 from models.database import Database
 from models.picture import Picture
 from models.tables import Access
 
-TIMEOUT_S: Final = 10
 ALLOWS: Final = {
     "full": "everything",
     "restricted": "reading, billing and data export; a banner is shown",
@@ -28,10 +23,13 @@ class ProductAccess:
 
     kinds: tuple[str, ...] = ("access",)
 
-    def __init__(self, database: Database, product_url: str = "", secret: str = "") -> None:
+    def __init__(
+        self, database: Database, product_url: str = "", secret: str = "", *, allow_private: bool = False
+    ) -> None:
         self._db = database
         self._url = product_url
         self._secret = secret
+        self._allow_private = allow_private
 
     def before(self, effect: Any, picture: Picture) -> dict[str, Any]:
         """Nothing to note: telling the product twice under one id is telling it once."""
@@ -65,25 +63,8 @@ class ProductAccess:
     async def _post(self, message_id: str, body: bytes) -> None:
         headers = signed_headers(self._secret, message_id, int(time.time()), body)
         try:
-            timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as http,
-                http.post(self._url, data=body, headers=headers, allow_redirects=False) as answer,
-            ):
-                if not 200 <= answer.status < 300:
-                    raise TryAgain(f"the product answered {answer.status} to access.changed")
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise TryAgain(f"the product could not be reached: {type(error).__name__}") from error
-
-
-def signed_headers(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Headers of the Standard Webhooks scheme (v1, HMAC-SHA256); `secret` may carry the `whsec_` prefix."""
-    key = base64.b64decode(secret.removeprefix("whsec_")) if secret else b""
-    content = b".".join((message_id.encode(), str(timestamp).encode(), body))
-    signature = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
-    return {
-        "content-type": "application/json",
-        "webhook-id": message_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{signature}",
-    }
+            status = await post(self._url, body, headers, allow_private=self._allow_private)
+        except Undelivered as error:
+            raise TryAgain(f"the product could not be reached: {error}") from error
+        if not 200 <= status < 300:
+            raise TryAgain(f"the product answered {status} to access.changed")

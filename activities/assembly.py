@@ -12,6 +12,7 @@ from activities.known import known_watches
 from activities.merge_fields import Fields
 from activities.messages import Outbox, Postroom, SendGridMail
 from activities.offers import Offers
+from activities.scans import Scans
 from activities.systems import Watch
 from models.database import Database
 from models.policy import PolicyFile
@@ -26,15 +27,18 @@ class Outside:
     sendgrid_base: str = ""
     product_url: str = ""
     product_secret: str = ""
+    product_private: bool = False
+    """Whether the product may be at a private or loopback address."""
     public_url: str = ""
     link_secret: str = ""
 
 
 @dataclass(frozen=True)
 class Assembled:
-    """The one door, and billing for those who only read."""
+    """The one door, the scans, and billing for those who only read."""
 
     effects: Effects
+    scans: Scans
     billing: Billing
     stripe: stripe.StripeClient
 
@@ -45,7 +49,7 @@ def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assemb
     postroom = Postroom(database, policy, fields)
     billing = Billing(database, outside.stripe)
     offers = Offers(database, outside.stripe)
-    access = ProductAccess(database, outside.product_url, outside.product_secret)
+    access = ProductAccess(database, outside.product_url, outside.product_secret, allow_private=outside.product_private)
     crm = Crm(policy, fields)
     watches: list[Watch] = [billing, *known_watches(database, policy)]
     if outside.sendgrid_key:
@@ -53,4 +57,4 @@ def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assemb
         effects = Effects(database, policy, watches, inside=[crm], outside=[billing, offers, access, mail])
     else:
         effects = Effects(database, policy, watches, inside=[crm, Outbox(postroom)], outside=[billing, offers, access])
-    return Assembled(effects, billing, outside.stripe)
+    return Assembled(effects, Scans(database, policy), billing, outside.stripe)

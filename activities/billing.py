@@ -9,7 +9,7 @@ import stripe
 
 from activities.stripe_picture import decline_of_error, owed_of, picture_of
 from activities.systems import Answer, TryAgain
-from models import facts, ledger
+from models import facts, ledger, parking
 from models.cases import Batch, CancelSubscription, Charge, HoldRetries
 from models.database import Database
 from models.declines import Decline
@@ -118,11 +118,17 @@ class Billing:
         if known and all(getattr(known, name) == value for name, value in said.items()):
             return known
         async with self._db.writing() as session:
-            row = await session.get(Account, account_id) or Account(id=account_id)
+            found = await session.get(Account, account_id)
+            if found is None:
+                await parking.before_loading(session)
+            row = found or Account(id=account_id)
             for name, value in said.items():
                 setattr(row, name, value)
             row.wall_updated_at = wall()
-            await ledger.insert_once(session, row) if row not in session else session.add(row)
+            if found:
+                session.add(row)
+            elif await ledger.insert_once(session, row):
+                await parking.go_on(session, {account_id: account_id})
         return row
 
     # Doing.

@@ -9,7 +9,7 @@ from temporalio import activity
 
 from activities.systems import Answer, Inside, Outside, TryAgain, Watch, effect_named
 from models import ledger
-from models.cases import Batch, Effect, Outcome, Parting, Result
+from models.cases import Batch, Effect, Outcome, Parting, Reading, Result
 from models.database import Database
 from models.gate import Held, LookAgain, news_count
 from models.picture import Picture
@@ -17,6 +17,8 @@ from models.policy import PolicyFile
 
 LOOKS = 20
 """How often one batch looks again because news keeps coming in, before Temporal's retry takes over."""
+APPLY_OFFER = "apply_offer"
+"""The kind of effect whose fate is a reading of the same name: a person has to see where it is not `done`."""
 BEAT_S = 4
 """Batches that take longer tell the server that they live, so that a killed worker is noticed within seconds
 (`heartbeat_timeout` in the playbook base); shorter ones never beat, for every beat is a billable action."""
@@ -88,6 +90,7 @@ class _Try:
         self._picture = Picture()
         self._reason = ""
         self._results: dict[str, Result] = {}
+        self._kept: dict[str, Reading] = {}
 
     async def carry_out(self) -> Outcome:
         """Carry out the batch, from wherever an earlier try left it."""
@@ -96,6 +99,7 @@ class _Try:
         async with self._db.writing() as session:
             case = await ledger.lock_case(session, self._batch.case)
             await ledger.write_progress(session, case, self._batch, self._picture)
+            self._kept |= {name: case.readings[name] for name in (APPLY_OFFER,) if name in case.readings}
         if case.ended:
             # An earlier try ended the case and was cut off: what is owed then is still owed, for the same reason.
             return await self._owed(case.reason, case.outcome)
@@ -105,9 +109,13 @@ class _Try:
                 return ended
             held = await self._do(effect)
             if held:
-                return Outcome(wait_until=held.until, readings=self._picture.readings, results=self._results)
+                return Outcome(wait_until=held.until, readings=self._readings(), results=self._results)
             ended = await self._part_if_over()
-        return ended or await self._close() or Outcome(readings=self._picture.readings, results=self._results)
+        return ended or await self._close() or Outcome(readings=self._readings(), results=self._results)
+
+    def _readings(self) -> dict[str, Reading]:
+        """What the playbook is told: what was seen, and under `apply_offer` how giving an offer ended (O12)."""
+        return {**self._picture.readings, **self._kept}
 
     # Looking.
 
@@ -202,6 +210,12 @@ class _Try:
 
     async def _record(self, effect: Effect, answer: Answer) -> None:
         async with self._db.writing() as session:
+            if effect.kind == APPLY_OFFER:
+                # Kept with the case, for what the next look finds replaces all that the playbook was told.
+                case = await ledger.lock_case(session, self._batch.case)
+                case.readings = {**case.readings, APPLY_OFFER: answer.state}
+                session.add(case)
+                self._kept[APPLY_OFFER] = answer.state
             await ledger.settle(session, effect.key, answer.state, answer.reason, answer.detail)
         self._results[effect.key] = Result(state=answer.state, reason=answer.reason)
 
@@ -253,7 +267,7 @@ class _Try:
             parting = closing
         for effect in parting.effects if parting else ():
             await self._do(effect, parting=True)
-        return Outcome(over=reason, outcome=outcome, readings=self._picture.readings, results=self._results)
+        return Outcome(over=reason, outcome=outcome, readings=self._readings(), results=self._results)
 
 
 def _then(effect: Effect) -> str:

@@ -25,8 +25,8 @@ from models.picture import Person, Picture
 from models.policy import Policy, PolicyFile
 from models.tables import Account, CaseRow, CaseSubject, EffectRow, InboxEvent
 
-BACK: Final = 100
-"""Days of use that are read: more than any window looks back, twice."""
+BACK: Final = 185
+"""Days of use that are read: twice the longest window, which the policy bounds to 90 days."""
 Field = str | int
 
 

@@ -156,7 +156,7 @@ class Letters:
     def render(self, key: str, fields: Mapping[str, str | int], locale: str = DEFAULT_LOCALE) -> Letter:
         """Write the letter. Raises `UnknownTemplate` or `MissingField` before a word is written."""
         folder = self._find(key, locale)
-        values = {name: _one_line(fields[name]) for name in folder.fields if fields.get(name) is not None}
+        values = {name: _said(fields[name]) for name in folder.fields if fields.get(name) is not None}
         missing = {name for name in folder.fields if values.get(name, "") == "" and not _may_stay_empty(name, values)}
         if missing:
             raise MissingField(key, missing)
@@ -175,6 +175,11 @@ class Letters:
 
 def _may_stay_empty(name: str, values: Mapping[str, object]) -> bool:
     return name in MAY_BE_EMPTY and name in values
+
+
+def _said(value: str | int) -> str | int:
+    """A number stays one, so that a template can compare it; text is made safe."""
+    return value if isinstance(value, int) else _one_line(value)
 
 
 def _one_line(value: str | int) -> str:

@@ -50,6 +50,10 @@ class Fields:
             }
         return fields
 
+    def unsubscribe_url(self, account: str, person: Person) -> str:
+        """Where this person, or for the billing contact the whole account, opts out of marketing mail (T4.3)."""
+        return link(self._public_url, self._secret, "unsubscribe", f"{account} {person.id}".strip())
+
     def _always(self, batch: Batch, person: Person, policy: Policy) -> dict[str, str | int]:
         pay = link(self._public_url, self._secret, "pay", batch.case)
         return {
@@ -75,9 +79,7 @@ class Fields:
             "days": _days(batch.since, batch.now),
             "update_url": pay,
             "reactivate_url": pay,
-            "unsubscribe_url": link(
-                self._public_url, self._secret, "unsubscribe", f"{batch.account} {person.id}".strip()
-            ),
+            "unsubscribe_url": self.unsubscribe_url(batch.account, person),
             "app_url": policy.links.app,
             "article_url": policy.links.article,
             "tutorial_url": policy.links.tutorial,

@@ -7,9 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from bench.case_cost import case_cost
+from bench.import_accounts import import_accounts
 
 Bench = Callable[[], Coroutine[Any, Any, tuple[dict[str, Any], bool]]]
-BENCHES: Final[dict[str, Bench]] = {"case-cost": case_cost}
+BENCHES: Final[dict[str, Bench]] = {"case-cost": case_cost, "import": import_accounts}
 
 
 def main() -> int:

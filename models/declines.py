@@ -69,6 +69,11 @@ class Decline(Frozen):
         return "soft"
 
     @property
+    def why_not_retried(self) -> str:
+        """Why the card that was refused so is left alone; empty where it may be tried again (P1.9, P1.10)."""
+        return "" if self.kind == "soft" else f"{self.kind} decline ({self.name}): this card is not retried"
+
+    @property
     def name(self) -> str:
         """The most telling code, for staff. Customers are never shown it."""
         return self.decline_code or self.code or "unknown"

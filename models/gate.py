@@ -15,12 +15,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from models.cases import Batch, Charge, Effect, Email, Offer, SetAccess
 from models.customers import Contact, OfferRow
 from models.declines import broken_rule
+from models.offers import HALF_PCT, MOST_MONTHS
 from models.picture import Card, Picture
 from models.policy import Offers
 from models.tables import Access, Account, Attempt, CaseRow, CaseSubject, InboxEvent
-
-HALF: Final = 50
-"""Half off or more is refused on every path (O2)."""
 
 
 class LookAgain(Exception):
@@ -84,8 +82,8 @@ async def the_card_may_be_charged(asked: Asked) -> Held | None:
     if owed.fresh_card is None:
         if asked.effect.new_card_only:
             return Held("new_card", "no card on file that has not failed yet")
-        if owed.decline and owed.decline.kind != "soft":
-            return Held("decline_class", f"{owed.decline.kind} decline ({owed.decline.name}): this card is not retried")
+        if owed.decline and owed.decline.why_not_retried:
+            return Held("decline_class", owed.decline.why_not_retried)
     card = owed.fresh_card or owed.failed_card or Card(id="")
     earlier = await _attempts(asked, card, owed.invoice.amount_remaining)
     rule = broken_rule(card.network, earlier, asked.batch.now)
@@ -139,13 +137,22 @@ async def nobody_opted_out(asked: Asked) -> Held | None:
 
 
 async def the_offer_is_allowed(asked: Asked) -> Held | None:
-    """A discount above the limit needs an executive's word; one a year, and never two at once (O2, O7, O8)."""
+    """A discount above the limit needs an executive's word; one a year, and never two at once (O2, O7, O8).
+
+    A pause of more than three months is never offered (O3).
+    """
     offer = asked.effect
-    if not isinstance(offer, Offer) or offer.what != "discount":
+    if not isinstance(offer, Offer):
         return None
     rules = asked.offers
-    if offer.pct >= HALF or (offer.pct > rules.max_pct and not offer.approver):
-        return Held("offer_limit", f"{offer.pct} % is above the limit of {rules.max_pct} %")
+    over = offer.months > MOST_MONTHS and (offer.what == "pause" or not offer.approver)
+    if over or offer.months < 1:
+        return Held("offer_limit", f"{offer.months} months: an offer is for 1 to {MOST_MONTHS}")
+    if offer.what == "pause":
+        return None
+    if not 0 < offer.pct < HALF_PCT or (offer.pct > rules.max_pct and not offer.approver):
+        return Held("offer_limit", f"{offer.pct} % is beyond the limit of {rules.max_pct} %")
+    await _one_claim_at_a_time(asked)
     since = asked.batch.now - timedelta(days=rules.every_days)
     statement = select(OfferRow).where(
         OfferRow.account_id == asked.batch.account,
@@ -165,11 +172,17 @@ async def the_offer_is_allowed(asked: Asked) -> Held | None:
 
 
 async def the_offer_stands(asked: Asked) -> Held | None:
-    """A mail that speaks of an offer goes only with it."""
+    """A mail that speaks of an offer goes only while there is one: made and not expired, or accepted (O12)."""
     if not isinstance(asked.effect, Email) or not asked.effect.offer:
         return None
     row = await asked.session.get(OfferRow, asked.effect.offer)
-    return None if row else Held("offer_stands", "the offer it speaks of was not made")
+    if row is None:
+        return Held("offer_stands", "the offer it speaks of was not made")
+    if row.state in ("declined", "withdrawn"):
+        return Held("offer_stands", f"the offer it speaks of was {row.state}")
+    if row.state == "made" and row.expires_at <= asked.batch.now:
+        return Held("offer_stands", "the offer it speaks of has expired")
+    return None
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -204,6 +217,17 @@ async def news_count(session: AsyncSession, batch: Batch) -> int:
         .where(InboxEvent.account_id == batch.account, col(InboxEvent.kind).in_(kinds))
     )
     return (await session.exec(statement)).one()
+
+
+async def _one_claim_at_a_time(asked: Asked) -> None:
+    """Let no other case of the account claim a discount until this transaction ends.
+
+    The lock on one's own case does not: the rule reads what other cases wrote. An advisory lock and not the account's
+    row, which the relay locks before it locks cases, so that each could wait for the other; and an account need not
+    have a row. SQLite has one writer at a time anyway.
+    """
+    if asked.session.get_bind().dialect.name == "postgresql":
+        await asked.session.exec(select(func.pg_advisory_xact_lock(func.hashtextextended(asked.batch.account, 0))))
 
 
 async def _attempts(asked: Asked, card: Card, amount: int) -> list[datetime]:

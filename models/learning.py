@@ -5,11 +5,11 @@ from datetime import date
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import update
-from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models import facts, ledger
+from models import counting, facts, ledger, loading, parking
+from models.columns import AccountColumns, BadRow, ContactColumns, read_row
+from models.counting import USAGE
 from models.customers import ChecklistItem, Contact, Contract, OfferRow
 from models.tables import Account, InboxEvent
 
@@ -132,8 +132,9 @@ def _day(event: InboxEvent, text: str) -> date:
 
 async def _opted_out(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     person: Contact | Account | None = await session.get(Contact, event.object_id) if event.object_id else None
-    person = person or await session.get(Account, event.account_id)
-    if person and person.opted_out_at is None:
+    # Somebody we do not know is put on record, for an opt-out must not get lost.
+    person = person or await session.get(Account, event.account_id) or Account(id=event.account_id)
+    if person.opted_out_at is None:
         person.opted_out_at = event.occurred_at
         session.add(person)
 
@@ -143,12 +144,15 @@ async def _task_done(session: AsyncSession, event: InboxEvent, said: Mapping[str
 
 
 async def _offer_answered(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
-    state = "accepted" if event.kind == facts.OFFER_ACCEPTED else "declined"
-    await session.exec(
-        update(OfferRow)
-        .where(col(OfferRow.key) == event.object_id, col(OfferRow.state) == "made")
-        .values(state=state, answered_at=event.occurred_at)
-    )
+    """The first answer stands. The value is how many months of a pause are wanted, if not all that was offered."""
+    offer = await session.get(OfferRow, event.object_id, with_for_update=True)
+    if offer is None or offer.state != "made":
+        return
+    offer.state = "accepted" if event.kind == facts.OFFER_ACCEPTED else "declined"
+    offer.answered_at = event.occurred_at
+    if offer.what == "pause" and event.value.isdigit() and 0 < int(event.value) < offer.months:
+        offer.months = int(event.value)
+    session.add(offer)
 
 
 async def _health(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
@@ -158,6 +162,26 @@ async def _health(session: AsyncSession, event: InboxEvent, said: Mapping[str, A
     if account:
         account.health = int(event.value)
         session.add(account)
+
+
+async def _counted(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    await counting.add(session, [parking.count_of(event)])
+
+
+async def _described(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    wanted = (
+        (AccountColumns, said.get("account"), {"id": event.account_id}),
+        (ContactColumns, said.get("contact"), {"account_id": event.account_id}),
+    )
+    for kind, given, whose in wanted:
+        if not given:
+            continue
+        try:
+            (loaded,) = await loading.load(session, [read_row(kind, {**given, **whose})])
+        except BadRow as error:
+            raise BadFact(f"{event.type}: {error}") from None
+        if loaded.problem:
+            raise BadFact(f"{event.type}: {loaded.problem}")
 
 
 LESSONS: Final[dict[str, Lesson]] = {
@@ -176,4 +200,8 @@ LESSONS: Final[dict[str, Lesson]] = {
     facts.OFFER_ACCEPTED: _offer_answered,
     facts.OFFER_DECLINED: _offer_answered,
     facts.HEALTH_SCORED: _health,
+    USAGE: _counted,
+    loading.DESCRIBED: _described,
 }
+TOLD: Final = frozenset(LESSONS) - {USAGE, loading.DESCRIBED}
+"""The kinds of facts that our tables take something from, whoever hears them; the two others are not told as facts."""

@@ -9,6 +9,7 @@ suspend_day = 45
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,6 +89,10 @@ class Usage(Frozen):
     """Fewer logins than this in 30 days is a risk signal, no run (P3.3)."""
     report_metric: str = "report"
     """What an account that gets value does at least every 30 days (P3.3)."""
+    names: dict[str, str] = {}
+    """What senders call an event or metric, and which metric of ours it counts for (I6)."""
+    facts: dict[str, str] = {}
+    """Names of tracked events that are facts, such as "Signed Up" = "user.signed_up", and not use (I6, T1.13)."""
 
     def problems(self) -> list[str]:
         """What does not hold together."""
@@ -397,6 +402,26 @@ class Starts(Frozen):
     """Runs that one scan starts in an hour; the rest follow later."""
 
 
+class ScanTime(Frozen):
+    """When a scan runs: once a day, at this time UTC. Business days are UTC, so no zone and no change of clocks."""
+
+    enabled: bool = True
+    hour: int = Field(5, ge=0, le=23)
+    minute: int = Field(0, ge=0, le=59)
+
+
+class Scans(Frozen):
+    """The daily scans over all accounts (T2.2, T2.3). They are the same for every segment."""
+
+    usage: ScanTime = ScanTime(minute=10)
+    renewals: ScanTime = ScanTime(minute=30)
+    cards: ScanTime = ScanTime(minute=50)
+    window: int = Field(10_000, ge=1, le=1_000_000)
+    """Accounts that one activity looks at; it goes through them in smaller pages."""
+    jitter_minutes: int = Field(5, ge=0, le=60)
+    """A scan starts up to so much later, so that not everybody's scans hit a shared server in the same second."""
+
+
 class People(Frozen):
     """Who is asked when an account has nobody, and to whom things are escalated."""
 
@@ -435,6 +460,7 @@ class Policy(Frozen):
     card_expiry: CardExpiry = CardExpiry()
     offers: Offers = Offers()
     starts: Starts = Starts()
+    scans: Scans = Scans()
     people: People = People()
     company: Company = Company()
     links: Links = Links()
@@ -465,6 +491,10 @@ class PolicyFile:
         for name, over in self._segments.items():
             if not isinstance(over, dict):
                 raise PolicyError(f"policy: segment.{name} must be a table, not {over!r}")
+            if "scans" in over:
+                raise PolicyError(
+                    f"policy: segment.{name}.scans: a scan goes through all accounts; set [scans] instead"
+                )
         self._by_segment = {
             name: self._validated(_merged(data, over), f"segment.{name}.") for name, over in self._segments.items()
         }
@@ -486,6 +516,11 @@ class PolicyFile:
     def for_segment(self, segment: str) -> Policy:
         """The policy for a segment; accounts of an unnamed or unknown segment get the default."""
         return self._by_segment.get(segment, self.default)
+
+    @property
+    def segments(self) -> Mapping[str, Policy]:
+        """The policy of every segment that has one of its own; all other accounts have `default`."""
+        return self._by_segment
 
     @classmethod
     def read(cls, path: Path | None) -> "PolicyFile":

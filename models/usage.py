@@ -3,12 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Final
 
 from models.policy import Usage
 
 Counts = Mapping[tuple[str, date], int]
 """How often, by metric and day (UTC)."""
 LOGIN_DAYS = 30
+REPORT_DAYS = 100
+"""An account that made no report in so many days is not one that stopped making them."""
+FEW_LOGINS: Final = "few logins"
+NO_REPORTS: Final = "no reports"
+DOWN_ON_THE_MONTH: Final = "usage down on the month"
+WATCH_ONLY: Final = (FEW_LOGINS, NO_REPORTS, DOWN_ON_THE_MONTH)
+"""Risk signals that start nothing by themselves (P3.3, H7.10)."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +100,13 @@ def watch_only(counts: Counts, today: date, rules: Usage) -> tuple[str, ...]:
     month = change(counts, rules.metric, today, LOGIN_DAYS)
     logins = change(counts, rules.login_metric, today, LOGIN_DAYS)
     reports = total(counts, rules.report_metric, today - timedelta(days=LOGIN_DAYS), today)
-    ever = any(name == rules.report_metric for name, _ in counts)
+    since = today - timedelta(days=REPORT_DAYS)
+    ever = any(name == rules.report_metric and since <= day < today for name, day in counts)
     found = []
     if logins.before >= rules.min_baseline and logins.now < rules.few_logins:
-        found.append("few logins")
+        found.append(FEW_LOGINS)
     if ever and not reports:
-        found.append("no reports")
+        found.append(NO_REPORTS)
     if month.before >= rules.min_baseline and (month.before - month.now) * 100 >= rules.moderate_pct * month.before:
-        found.append("usage down on the month")
+        found.append(DOWN_ON_THE_MONTH)
     return tuple(found)

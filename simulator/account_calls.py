@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from simulator import billing, issuer, lifecycle, stripe_objects
+from simulator import billing, discounts, issuer, lifecycle, stripe_objects
 from simulator.calls import CREATED, PAGE, Call, played
 from simulator.errors import ApiError, not_modelled
 
@@ -222,12 +222,18 @@ def create_subscription(call: Call) -> Json:
     "pause_collection.resumes_at",
     "pause_collection",
     "description",
+    "discounts.coupon",
+    "discounts.discount",
+    "discounts",
 )
 def update_subscription(call: Call) -> Json:
     subscription = call.world.get("subscription", call.args["id"])
     if subscription["status"] == "canceled":
         raise ApiError(400, "A canceled subscription can only update its cancellation_details and metadata.")
     params = call.params
+    pause = params.get("pause_collection")
+    if pause and pause.get("resumes_at", call.world.now() + 1) <= call.world.now():
+        raise ApiError(400, "resumes_at must be in the future.", param="pause_collection[resumes_at]")
     before = billing.copy_of(subscription)
     if "default_payment_method" in params:
         method = _owned(call, params["default_payment_method"], subscription["customer"])
@@ -237,8 +243,9 @@ def update_subscription(call: Call) -> Json:
         subscription["cancel_at_period_end"] = params["cancel_at_period_end"]
         subscription["cancel_at"] = ends if params["cancel_at_period_end"] else None
         subscription["canceled_at"] = call.world.now() if params["cancel_at_period_end"] else None
+    if "discounts" in params:
+        discounts.replace(call.world, subscription, params["discounts"], call.caller)
     if "pause_collection" in params:
-        pause = params["pause_collection"]
         subscription["pause_collection"] = {"resumes_at": None, **pause} if pause else None
     if "description" in params:
         subscription["description"] = params["description"] or None

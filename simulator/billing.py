@@ -275,28 +275,3 @@ def _give_up(world: World, invoice: Json) -> None:
             cancel_subscription(world, subscription, STRIPE, reason="payment_failed")
         case "unpaid":
             set_subscription_status(world, subscription, "unpaid", STRIPE)
-
-
-def due_invoices(world: World, until: int) -> list[Json]:
-    """Open invoices with an own attempt of Stripe due at or before `until`, earliest first."""
-    due = [
-        invoice
-        for invoice in world.kinds.get("invoice", {}).values()
-        if invoice["status"] == "open"
-        and invoice["auto_advance"]
-        and invoice["next_payment_attempt"] is not None
-        and invoice["next_payment_attempt"] <= until
-    ]
-    return sorted(due, key=lambda invoice: (invoice["next_payment_attempt"], invoice["id"]))
-
-
-def move_clock(world: World, target: int) -> int:
-    """Set the clock to `target` unix seconds, doing Stripe's due attempts on the way. Returns how many."""
-    attempts = 0
-    while due := due_invoices(world, target):
-        invoice = due[0]
-        world.set_clock(max(world.now(), invoice["next_payment_attempt"]))
-        retry_by_stripe(world, invoice)
-        attempts += 1
-    world.set_clock(target)
-    return attempts

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from simulator import billing, issuer, lifecycle, stripe_objects
+from simulator import billing, clock, discounts, issuer, lifecycle, stripe_objects
 from simulator.errors import ApiError
 from simulator.world import CUSTOMER, Caller
 
@@ -107,10 +107,10 @@ async def settings(sim: Simulator, body: Json) -> Json:
 
 
 @act("POST", "clock")
-async def clock(sim: Simulator, body: Json) -> Json:
+async def set_clock(sim: Simulator, body: Json) -> Json:
     """{"advance": seconds} or {"set": unix seconds}."""
     target = sim.world.now() + body["advance"] if "advance" in body else body["set"]
-    attempts = billing.move_clock(sim.world, int(target))
+    attempts = clock.move_clock(sim.world, int(target))
     return {"now": sim.world.now(), "attempts": attempts}
 
 
@@ -210,6 +210,14 @@ async def customer_dispute(sim: Simulator, body: Json) -> Json:
 async def dashboard_refund(sim: Simulator, body: Json) -> Json:
     """{"charge"} or {"invoice"}, "amount"?."""
     return lifecycle.refund(sim.world, _last_charge(sim, body), body.get("amount"), {}, DASHBOARD)
+
+
+@act("POST", "dashboard/discount")
+async def dashboard_discount(sim: Simulator, body: Json) -> Json:
+    """{"customer", "coupon"}: a discount on all that the customer pays."""
+    customer = sim.world.get("customer", body["customer"])
+    coupon = sim.world.get("coupon", body["coupon"], "coupon")
+    return discounts.give_customer(sim.world, customer, coupon, DASHBOARD)
 
 
 @act("POST", "dashboard/void")

@@ -38,10 +38,18 @@ def _follow(world: World, node: Any, steps: list[str], path: str) -> None:
     if step not in node:
         raise ApiError(400, f"This property cannot be expanded ({path}).", param="expand")
     value = node[step]
-    if isinstance(value, str):
-        if value not in world.objects:
-            raise ApiError(400, f"This property cannot be expanded ({path}).", param="expand")
-        node[step] = billing.copy_of(world.objects[value])
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        node[step] = [_object(world, each, path) for each in value]
+    elif isinstance(value, str):
+        node[step] = _object(world, value, path)
+    elif value == []:
+        return
     elif not rest and not isinstance(value, dict | None):
         raise ApiError(400, f"This property cannot be expanded ({path}).", param="expand")
     _follow(world, node[step], rest, path)
+
+
+def _object(world: World, identifier: str, path: str) -> Json:
+    if identifier not in world.objects:
+        raise ApiError(400, f"This property cannot be expanded ({path}).", param="expand")
+    return billing.copy_of(world.objects[identifier])

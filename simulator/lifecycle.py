@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator import billing, payment_objects, stripe_objects
+from simulator import billing, discounts, payment_objects, stripe_objects
 from simulator.errors import ApiError
 from simulator.world import CUSTOMER, STRIPE, Caller, World
 
@@ -17,7 +17,9 @@ def start_period(world: World, subscription: Json, reason: str, caller: Caller) 
         for item in subscription["items"]["data"]:
             item["current_period_start"] = world.now()
             item["current_period_end"] = world.now() + stripe_objects.MONTH
+    discounts.lapse(world, subscription)
     invoice = world.add(payment_objects.invoice(world, subscription, reason))
+    discounts.has_billed(world, subscription)
     subscription["latest_invoice"] = invoice["id"]
     paused = subscription["pause_collection"]
     if paused and paused["behavior"] == "keep_as_draft":

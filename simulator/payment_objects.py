@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from simulator import discounts
 from simulator.issuer import DECLINES, Decline
 from simulator.stripe_objects import MONTH
 from simulator.world import World
@@ -17,7 +18,9 @@ def invoice(world: World, subscription: Json, reason: str) -> Json:
     identifier = world.new_id("invoice")
     customer = world.get("customer", subscription["customer"])
     lines = [_line(world, identifier, subscription["id"], item, now) for item in subscription["items"]["data"]]
-    total = sum(line["amount"] for line in lines)
+    off = discounts.take_off(world, subscription, lines)
+    subtotal = sum(line["amount"] for line in lines)
+    total = subtotal - sum(each["amount"] for each in off)
     return {
         "id": identifier,
         "object": "invoice",
@@ -60,7 +63,7 @@ def invoice(world: World, subscription: Json, reason: str) -> Json:
         "default_source": None,
         "default_tax_rates": [],
         "description": None,
-        "discounts": [],
+        "discounts": [each["discount"] for each in off],
         "due_date": None,
         "effective_at": now,
         "ending_balance": 0,
@@ -107,11 +110,11 @@ def invoice(world: World, subscription: Json, reason: str) -> Json:
             "paid_at": None,
             "voided_at": None,
         },
-        "subtotal": total,
-        "subtotal_excluding_tax": total,
+        "subtotal": subtotal,
+        "subtotal_excluding_tax": subtotal,
         "test_clock": None,
         "total": total,
-        "total_discount_amounts": [],
+        "total_discount_amounts": off,
         "total_excluding_tax": total,
         "total_pretax_credit_amounts": [],
         "total_taxes": [],

@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from simulator import account_calls, oracle, payment_calls  # noqa: F401  (importing registers the calls)
+from simulator import account_calls, coupon_calls, oracle, payment_calls  # noqa: F401  (importing registers the calls)
 from simulator.calls import MODELLED, Call
 from simulator.errors import ApiError, not_modelled
 from simulator.expansion import expand

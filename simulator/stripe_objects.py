@@ -26,6 +26,7 @@ def customer(world: World, params: Json) -> Json:
         "default_source": None,
         "delinquent": False,
         "description": params.get("description"),
+        "discount": None,
         "email": params.get("email"),
         "invoice_prefix": f"SIM{len(world.kinds.get('customer', {})) + 1:05d}",
         "invoice_settings": {

@@ -22,6 +22,8 @@ OPERATIONS = {
     "/v1/billing_portal/sessions": ["post"],
     "/v1/charges": ["get"],
     "/v1/charges/{charge}": ["get"],
+    "/v1/coupons": ["get", "post"],
+    "/v1/coupons/{coupon}": ["get"],
     "/v1/customers": ["get", "post"],
     "/v1/customers/{customer}": ["get", "post"],
     "/v1/customers/{customer}/payment_methods": ["get"],

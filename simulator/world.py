@@ -21,7 +21,9 @@ DAY = 86_400
 PREFIXES = {
     "billing_portal.session": "bps",
     "charge": "ch",
+    "coupon": "coupon",
     "customer": "cus",
+    "discount": "di",
     "dispute": "du",
     "event": "evt",
     "invoice": "in",

@@ -10,23 +10,25 @@ Days are days after the start (D+N); `calendar()` is everything that was really 
 """
 
 import itertools
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 from sqlmodel import SQLModel
 from temporalio.client import Client
 
-from models import ledger
+from activities.outgoing_webhooks import signed_headers
 from models.cases import Ending
 from models.customers import UsageDay
 from models.tables import Account, CaseNote, CaseRow, InboxEvent, Message, TaskRow
 from simulator.running import SimulatorControl
-from tests.town import DAY, Town, town
+from tests.town import DAY, EVENTS_SECRET, Town, town
 from workers.cases import steer
 
 Calendar = dict[float, list[str]]
@@ -143,24 +145,18 @@ class Kit:
         at: datetime | None = None,
         **data: Any,
     ) -> InboxEvent:
-        """Tell a fact, and let it arrive."""
-        row = InboxEvent(
-            source="events",
-            event_id=f"evt_{uuid.uuid4().hex}",
-            type=kind,
-            kind=kind,
-            account_id=account,
-            subject=subject,
-            object_id=object_id,
-            value=value,
-            at_stake=at_stake,
-            occurred_at=at or datetime.now(UTC),
-            body=orjson.dumps({"data": {"account": account, **data}}),
-        )
-        async with self.place.database.writing() as session:
-            await ledger.insert_once(session, row)
+        """Tell a fact as our own systems do, by `POST /events`, and let it arrive."""
+        event_id = f"evt_{uuid.uuid4().hex}"
+        said = {"account": account, "subject": subject, "object": object_id, "value": value, "amount": at_stake, **data}
+        body = orjson.dumps({"type": kind, "timestamp": (at or datetime.now(UTC)).isoformat(), "data": said})
+        headers = signed_headers(EVENTS_SECRET, event_id, int(time.time()), body)
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(f"{self.place.url}/events", data=body, headers=headers) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
         await self.place.arrive()
-        (stored,) = await self.place.rows(InboxEvent, event_id=row.event_id)
+        (stored,) = await self.place.rows(InboxEvent, event_id=event_id)
         told: InboxEvent = stored
         return told
 

@@ -23,18 +23,22 @@ from temporalio.worker import Worker
 from activities.assembly import Outside, assemble
 from activities.billing import Billing, close_stripe_client, stripe_client
 from activities.carry_out import Effects
+from activities.scans import Scans
 from models.cases import Ending
 from models.database import Database
 from models.policy import PolicyFile
 from models.tables import CaseRow, EffectRow, InboxEvent, Message
 from simulator.running import SimulatorControl
 from web.app import WebSettings, create_app
+from web.events import EventsEndpoint
 from web.webhooks import StripeEndpoint
+from workers.authoring import catalogue_for_the_web
 from workers.connect import playbook_worker
 from workers.relay import Relay
-from workers.routing import Router
+from workers.routing import Router, heard_kinds
 
 WEBHOOK_SECRET = "whsec_town0123456789"
+EVENTS_SECRET = "whsec_dGhlIHNlbmRlciBvZiBmYWN0cw=="
 LINK_SECRET = "a-secret-for-links-in-tests"
 PUBLIC_URL = "https://pay.example.com"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -68,6 +72,7 @@ class Town:
     task_queue: str
     policy: PolicyFile
     effects: Effects
+    scans: Scans
     billing: Billing
     url: str = ""
     worker: Worker = field(init=False)
@@ -75,7 +80,9 @@ class Town:
 
     # What happens.
 
-    async def customer(self, *outcomes: str, number: str = "4242424242424242", **metadata: str) -> Customer:
+    async def customer(
+        self, *outcomes: str, number: str = "4242424242424242", cents: int = 2900, **metadata: str
+    ) -> Customer:
         """Somebody with a card that pays once and then answers with `outcomes`, the last one for ever."""
         v1 = self.stripe.v1
         self.people["made"] += 1
@@ -94,7 +101,7 @@ class Town:
         await self.simulator.set_issuer(card.id, {"script": ["ok", *outcomes]})
         product = await v1.products.create_async({"name": "Pro"})
         price = await v1.prices.create_async(
-            {"currency": "usd", "unit_amount": 2900, "product": product.id, "recurring": {"interval": "month"}}
+            {"currency": "usd", "unit_amount": cents, "product": product.id, "recurring": {"interval": "month"}}
         )
         subscription = await v1.subscriptions.create_async({"customer": person.id, "items": [{"price": price.id}]})
         return Customer(person.id, subscription.id, card.id)
@@ -148,6 +155,7 @@ class Town:
         return playbook_worker(
             self.client,
             self.effects,
+            self.scans,
             task_queue=self.task_queue,
             workflow_failure_exception_types=[Exception],
             graceful_shutdown_timeout=timedelta(seconds=2),
@@ -232,7 +240,12 @@ class Town:
 
 @asynccontextmanager
 async def town(
-    client: Client, simulator: SimulatorControl, database_url: str, policy: dict[str, Any] | None = None
+    client: Client,
+    simulator: SimulatorControl,
+    database_url: str,
+    policy: dict[str, Any] | None = None,
+    *,
+    task_queue: str = "",
 ) -> AsyncIterator[Town]:
     """Everything running, on a fresh simulator and a migrated database."""
     await simulator.reset()
@@ -246,11 +259,12 @@ async def town(
         sendgrid_base=simulator.url,
         product_url=f"{simulator.url}/product/access",
         product_secret="whsec_dG93bg==",
+        product_private=True,
         public_url=PUBLIC_URL,
         link_secret=LINK_SECRET,
     )
     assembled = assemble(database, rules, outside)
-    task_queue = f"town-{uuid.uuid4()}"
+    task_queue = task_queue or f"town-{uuid.uuid4()}"
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
     relay = Relay(
         database,
@@ -260,7 +274,13 @@ async def town(
         learn_account=assembled.billing.learn_account,
         task_queue=task_queue,
     )
-    app = create_app(database, WebSettings(StripeEndpoint((WEBHOOK_SECRET,)), LINK_SECRET))
+    web = WebSettings(
+        StripeEndpoint((WEBHOOK_SECRET,)),
+        LINK_SECRET,
+        catalogue=catalogue_for_the_web,
+        events=EventsEndpoint((EVENTS_SECRET,), heard_kinds(), rules.default.usage),
+    )
+    app = create_app(database, web)
     config = uvicorn.Config(app, port=0, log_level="critical", access_log=False, ws="none", lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -279,6 +299,7 @@ async def town(
             task_queue,
             rules,
             assembled.effects,
+            assembled.scans,
             assembled.billing,
             url,
         )

@@ -1,17 +1,27 @@
 """The HTTP application: webhooks in, a few pages out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database import Database
-from web.pages import page_routes
+from web.answers import HEALTH_ANSWERS
+from web.api import api_routes
+from web.catalogue import Catalogue, catalogue_routes
+from web.customer_pages import customer_routes
+from web.events import EventsEndpoint, event_routes
+from web.pages import no_such_page, page_routes
+from web.rate_limits import RateLimited, RateLimits, route_class
+from web.security_headers import SecurityHeaders, security_headers
+from web.segment import SegmentEndpoint, segment_routes
 from web.webhooks import StripeEndpoint, stripe_routes
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -21,20 +31,34 @@ class WebSettings:
     stripe: StripeEndpoint
     link_secret: str
     temporal_ui: str = ""
+    public_url: str = ""
+    limits: RateLimits = field(default_factory=RateLimits)
+    catalogue: Catalogue | None = None
+    events: EventsEndpoint = field(default_factory=EventsEndpoint)
+    segment: SegmentEndpoint = field(default_factory=SegmentEndpoint)
+    api_tokens: Sequence[str] = ()
 
 
 def create_app(database: Database, settings: WebSettings) -> FastAPI:
     """The application. It owns nothing: whoever made the database closes it."""
+    headers = security_headers(settings.public_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
-    app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(stripe_routes(database, settings.stripe))
+    app.include_router(event_routes(database, settings.events))
+    app.include_router(segment_routes(database, settings.segment))
+    app.include_router(api_routes(database, settings.api_tokens))
     app.include_router(page_routes(database, settings.link_secret, settings.temporal_ui))
+    app.include_router(customer_routes(database, settings.link_secret))
 
-    @app.get("/healthz")
+    if settings.catalogue:
+        app.include_router(catalogue_routes(settings.catalogue))
+
+    @app.get("/healthz", responses=HEALTH_ANSWERS)
     async def healthz() -> JSONResponse:
         """200 while the database answers: then webhooks are taken."""
         try:
@@ -44,11 +68,23 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
             return JSONResponse({"ok": False, "error": "the database does not answer"}, 503)
         return JSONResponse({"ok": True})
 
-    @app.middleware("http")
-    async def no_sniffing(request: Any, call_next: Any) -> Any:
-        response = await call_next(request)
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
+    @app.exception_handler(SQLAlchemyError)
+    async def database_down(request: Request, error: SQLAlchemyError) -> JSONResponse:
+        log.error("web.database_down", error=type(error).__name__)
+        return JSONResponse({"error": "the database does not answer; please try again"}, 503, {"Retry-After": "5"})
 
+    @app.exception_handler(404)
+    async def nothing_here(request: Request, error: Exception) -> Response:
+        if route_class(request.url.path) == "webhooks":
+            return JSONResponse({"error": "there is nothing at this address"}, 404)
+        return no_such_page(request)
+
+    # Starlette answers for what nobody caught outside of every middleware, so this answer needs the headers itself.
+    @app.exception_handler(Exception)
+    async def our_fault(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": "this is our fault; it has been written to the log"}, 500, headers)
+
+    # The one added last is asked first.
+    app.add_middleware(RateLimited, limits=settings.limits)
+    app.add_middleware(SecurityHeaders, headers=headers)
     return app

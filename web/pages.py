@@ -12,20 +12,38 @@ from models.database import Database
 from models.links import BadLink, subject_of
 from models.money import money
 from models.tables import CaseRow, CaseSubject, Message
+from web.answers import MAIL_ANSWERS, PAGE_ANSWERS, PAY_ANSWERS, STYLE_ANSWERS, in_path
+from web.security_headers import MAIL_HEADERS
 
 PAGES: Final = Jinja2Templates(directory=Path(__file__).parent / "templates")
+STYLE: Final = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
 MOST_LISTED: Final = 200
 
 
+def no_such_page(request: Request) -> Response:
+    """404, for people: a link that was cut in two on its way is followed by customers, too."""
+    words = {
+        "title": "No such page",
+        "text": "There is nothing at this address. Please use the link in our latest mail.",
+    }
+    return PAGES.TemplateResponse(request, "notice.html", words, 404)
+
+
 def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRouter:
-    """`/pay/{token}` for customers; `/`, `/cases` and `/outbox` for staff."""
+    """`/pay/{token}` for customers; `/`, `/cases`, `/outbox` and `/mail/...` for staff."""
     router = APIRouter()
 
-    @router.get("/pay/{token}")
-    async def pay(request: Request, token: str) -> Response:
+    @router.get(
+        "/pay/{token:path}",
+        status_code=303,
+        response_class=RedirectResponse,
+        responses=PAY_ANSWERS,
+        openapi_extra=in_path("token"),
+    )
+    async def pay(request: Request) -> Response:
         """Lead the customer, without a login, to the provider's page for the oldest invoice still unpaid."""
         try:
-            case_id = subject_of(link_secret, "pay", token)
+            case_id = subject_of(link_secret, "pay", request.path_params["token"])
         except BadLink as error:
             return PAGES.TemplateResponse(request, "notice.html", {"title": "Link", "text": str(error)}, 400)
         async with database.reading() as session:
@@ -39,8 +57,8 @@ def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRo
         words = {"title": "Nothing is due", "text": "There is no open payment here any more. Thank you."}
         return PAGES.TemplateResponse(request, "notice.html", words)
 
-    @router.get("/", response_class=HTMLResponse)
-    @router.get("/cases", response_class=HTMLResponse)
+    @router.get("/", response_class=HTMLResponse, responses=PAGE_ANSWERS)
+    @router.get("/cases", response_class=HTMLResponse, responses=PAGE_ANSWERS)
     async def cases(request: Request) -> Response:
         """Every case, those in trouble first."""
         async with database.reading() as session:
@@ -50,7 +68,7 @@ def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRo
             request, "cases.html", {"cases": rows, "temporal_ui": temporal_ui, "money": money}
         )
 
-    @router.get("/outbox", response_class=HTMLResponse)
+    @router.get("/outbox", response_class=HTMLResponse, responses=PAGE_ANSWERS)
     async def outbox(request: Request) -> Response:
         """The newest mails and banners."""
         async with database.reading() as session:
@@ -58,14 +76,37 @@ def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRo
             rows = (await session.exec(statement)).all()
         return PAGES.TemplateResponse(request, "outbox.html", {"messages": rows})
 
-    @router.get("/outbox/{key:path}", response_class=HTMLResponse)
-    async def letter(request: Request, key: str) -> Response:
-        """One mail as it was sent."""
+    async def message(key: str) -> Message | None:
+        # PostgreSQL cannot be asked for a text with NUL in it.
+        if "\0" in key:
+            return None
         async with database.reading() as session:
-            row = await session.get(Message, key)
+            return await session.get(Message, key)
+
+    def no_such_mail(request: Request) -> Response:
+        return PAGES.TemplateResponse(
+            request, "notice.html", {"title": "No such mail", "text": "There is no such message."}, 404
+        )
+
+    @router.get("/outbox/{key:path}", response_class=HTMLResponse, responses=MAIL_ANSWERS, openapi_extra=in_path("key"))
+    async def letter(request: Request) -> Response:
+        """One mail: its subject, to whom and when, the mail itself in a frame, its text part."""
+        row = await message(request.path_params["key"])
         if row is None:
-            words = {"title": "No such mail", "text": f"There is no message {key}."}
-            return PAGES.TemplateResponse(request, "notice.html", words, 404)
+            return no_such_mail(request)
         return PAGES.TemplateResponse(request, "letter.html", {"message": row})
+
+    @router.get("/mail/{key:path}", response_class=HTMLResponse, responses=MAIL_ANSWERS, openapi_extra=in_path("key"))
+    async def mail_itself(request: Request) -> Response:
+        """The HTML of one mail as it was sent, for the frame: a document that may do nothing but be looked at."""
+        row = await message(request.path_params["key"])
+        if row is None or not row.html:
+            return no_such_mail(request)
+        return HTMLResponse(row.html, headers=MAIL_HEADERS)
+
+    @router.get("/style.css", response_class=Response, responses=STYLE_ANSWERS)
+    async def style() -> Response:
+        """What every page looks like; in a file of its own, so that no page needs inline styles."""
+        return Response(STYLE, media_type="text/css", headers={"Cache-Control": "public, max-age=3600"})
 
     return router

@@ -19,6 +19,18 @@ def parse_object(body: bytes) -> dict[str, Any]:
     Raises:
         BadJson: with the reason.
     """
+    value = parse(body)
+    if not isinstance(value, dict):
+        raise BadJson("the body must be a JSON object")
+    return value
+
+
+def parse(body: bytes) -> dict[str, Any] | list[Any]:
+    """Parse a JSON object or array as strictly.
+
+    Raises:
+        BadJson: with the reason.
+    """
     try:
         body.decode("utf-8")
     except UnicodeDecodeError:
@@ -27,13 +39,13 @@ def parse_object(body: bytes) -> dict[str, Any]:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadJson(f"the body is not valid JSON: {error.msg}") from None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict | list):
         raise BadJson("the body must be a JSON object")
     _check(value)
     return value
 
 
-def _check(root: dict[str, Any]) -> None:
+def _check(root: dict[str, Any] | list[Any]) -> None:
     level: list[Any] = [root]
     for _ in range(DEEPEST):
         following: list[Any] = []

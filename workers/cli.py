@@ -1,10 +1,9 @@
 """The `holdfast` command."""
 
-import asyncio
 import json
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,16 +18,23 @@ from models.policy import PolicyError
 from workers import cases as case_commands
 from workers import migrate as migrations
 from workers.audit import Report, audit
+from workers.cli_authors import register
+from workers.codec import BadPayloadKeys, new_key
+from workers.codec_server import codec_problems
 from workers.connect import connect
+from workers.console import AsJson, complain, run
+from workers.intake_commands import events_app, import_command, inbox_app
 from workers.processes import (
     log_to_stderr,
     open_database,
     outside_world,
+    run_codec,
     run_relay,
     run_web,
     run_worker,
     told_to_stop,
 )
+from workers.scan_commands import scan, schedules_app
 from workers.settings import Settings
 from workers.temporal_process import TemporalServerError
 from workers.temporal_server import TemporalNotFound
@@ -41,8 +47,15 @@ app = typer.Typer(
 )
 cases_app = typer.Typer(help="See cases, and steer their runs.", no_args_is_help=True)
 app.add_typer(cases_app, name="cases")
+register(app)
+app.command()(scan)
+app.add_typer(schedules_app, name="schedules")
+app.add_typer(events_app, name="events")
+app.add_typer(inbox_app, name="inbox")
+app.command("import")(import_command)
+keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 By = Annotated[str, typer.Option(help="Who says so; kept in the case's history.")]
 CaseId = Annotated[str, typer.Argument(help="The case's id, such as payment-failure/in_123.")]
 
@@ -65,42 +78,41 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-KNOWN = (TemporalNotFound, TemporalServerError, PolicyError, BadDatabaseUrl, case_commands.CaseError, RuntimeError)
+KNOWN = (
+    TemporalNotFound,
+    TemporalServerError,
+    PolicyError,
+    BadDatabaseUrl,
+    BadPayloadKeys,
+    case_commands.CaseError,
+    RuntimeError,
+    LookupError,
+)
 
 
 def _explain(error: Exception) -> int:
     if hasattr(error, "format_message"):  # click's own usage errors
-        _complain(error.format_message())
+        complain(error.format_message())
         return 2
     if isinstance(error, ValidationError):
-        _complain("; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()))
+        complain("; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()))
         return 2
     if isinstance(error, SQLAlchemyError):
-        _complain(
+        complain(
             f"the database does not do as asked ({type(error).__name__}): check DATABASE_URL, "
             "and bring it to the newest schema with `holdfast migrate`"
         )
         return 1
-    _complain(str(error) if isinstance(error, KNOWN) else f"{type(error).__name__}: {error}")
+    complain(str(error) if isinstance(error, KNOWN) else f"{type(error).__name__}: {error}")
     return 1
 
 
-def _complain(text: str) -> None:
-    sys.stderr.write(f"holdfast: {text}\n")
-
-
-def _run(work: Coroutine[Any, Any, int | None]) -> None:
-    code = asyncio.run(work) or 0
-    if code:
-        raise typer.Exit(code)
-
-
-def _checked() -> Settings:
+def _checked(problems_of: Callable[[Settings], list[str]] = Settings.problems) -> Settings:
     settings = Settings()
-    problems = settings.problems()
+    problems = problems_of(settings)
     if problems:
         for problem in problems:
-            _complain(problem)
+            complain(problem)
         raise typer.Exit(2)
     return settings
 
@@ -120,7 +132,7 @@ def demo(
     """
     from workers.demo import play
 
-    _run(play(customers=customers, seed=seed, days=until, stay=sys.stdout.isatty() and not once))
+    run(play(customers=customers, seed=seed, days=until, stay=sys.stdout.isatty() and not once))
 
 
 @app.command()
@@ -133,7 +145,7 @@ def up() -> None:
 
     settings = _checked()
     log_to_stderr()
-    _run(run_everything(settings))
+    run(run_everything(settings))
 
 
 @app.command()
@@ -145,7 +157,7 @@ def worker() -> None:
     async def work() -> None:
         await run_worker(settings, told_to_stop())
 
-    _run(work())
+    run(work())
 
 
 @app.command()
@@ -157,7 +169,7 @@ def relay() -> None:
     async def work() -> None:
         await run_relay(settings, told_to_stop())
 
-    _run(work())
+    run(work())
 
 
 @app.command()
@@ -169,7 +181,25 @@ def web(temporal_ui: Annotated[str, typer.Option(help="URL of the Temporal Web U
     async def work() -> None:
         await run_web(settings, told_to_stop(), temporal_ui)
 
-    _run(work())
+    run(work())
+
+
+@app.command()
+def codec() -> None:
+    """Run the codec server, which decrypts payloads for the Temporal Web UI. See docs/encryption.md."""
+    settings = _checked(codec_problems)
+    log_to_stderr()
+
+    async def work() -> None:
+        await run_codec(settings, told_to_stop())
+
+    run(work())
+
+
+@keys_app.command("new")
+def new_payload_key() -> None:
+    """Print a fresh "id:key" for HOLDFAST_PAYLOAD_KEYS: put it in front of those that are there."""
+    sys.stdout.write(f"{new_key()}\n")
 
 
 @app.command()
@@ -183,7 +213,7 @@ def migrate(revision: Annotated[str, typer.Argument(help="head, base, or a revis
             else:
                 await migrations.upgrade(database, revision)
 
-    _run(work())
+    run(work())
 
 
 @app.command(name="audit")
@@ -204,7 +234,7 @@ def audit_command(
                 client = await connect(settings)
                 return _report(await audit(database, client=client, billing=world.billing), as_json)
 
-    _run(work())
+    run(work())
 
 
 def _report(report: Report, as_json: bool) -> int:
@@ -237,7 +267,7 @@ def list_cases(
             table.add_row(row["case"], row["account"], row["state"], row["next"], row["next_at"], row["at_stake"])
         Console().print(table if rows else "No case is open.")
 
-    _run(work())
+    run(work())
 
 
 @cases_app.command("show")
@@ -257,7 +287,7 @@ def show(case: CaseId, as_json: AsJson = False) -> None:
             table.add_row(line["at"], line["step"], line["what"], line["state"], line["why"])
         console.print(table)
 
-    _run(work())
+    run(work())
 
 
 def _steer(name: str, case: str, *arguments: Any) -> None:
@@ -265,7 +295,7 @@ def _steer(name: str, case: str, *arguments: Any) -> None:
         said = await case_commands.steer(await connect(Settings()), case, name, *arguments)
         Console().print(said)
 
-    _run(work())
+    run(work())
 
 
 @cases_app.command()
@@ -312,4 +342,4 @@ def revision(message: str) -> None:
             await migrations.write_revision(database, message)
         scratch.unlink(missing_ok=True)
 
-    _run(work())
+    run(work())

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 from temporalio.service import RetryConfig
 
 from activities.assembly import Assembled, Outside, assemble
@@ -17,10 +18,18 @@ from activities.billing import close_stripe_client, stripe_client
 from models.database import Database
 from models.policy import PolicyFile
 from web.app import WebSettings, create_app
+from web.codec import create_codec_app
+from web.events import EventsEndpoint
+from web.segment import SegmentEndpoint
+from web.server import server_config
 from web.webhooks import StripeEndpoint
+from workers.authoring import catalogue_for_the_web
+from workers.codec import EncryptingCodec
+from workers.codec_server import codec_access
 from workers.connect import connect, ensure_search_attributes, playbook_worker
 from workers.relay import Relay
-from workers.routing import Router
+from workers.routing import Router, heard_kinds
+from workers.schedules import ensure_or_warn
 from workers.settings import Settings
 from workers.sweep import sweep_for_ever
 
@@ -59,6 +68,7 @@ async def outside_world(settings: Settings, database: Database) -> AsyncIterator
         sendgrid_base=settings.sendgrid_api_base,
         product_url=settings.product_webhook_url,
         product_secret=settings.product_webhook_secret.get_secret_value(),
+        product_private=settings.product_may_be_private,
         public_url=settings.public_url,
         link_secret=settings.link_secret.get_secret_value(),
     )
@@ -85,8 +95,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     async with (
         open_database(settings) as database,
         outside_world(settings, database) as world,
-        playbook_worker(client, world.effects),
+        playbook_worker(client, world.effects, world.scans),
     ):
+        await ensure_or_warn(client, world.scans.policy.default)
         structlog.get_logger().info("worker.ready")
         await stop.wait()
 
@@ -115,20 +126,51 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
 async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = "") -> None:
     """Serve webhooks and pages until told to stop. Needs the database only, not Temporal."""
     async with open_database(settings) as database:
-        endpoint = StripeEndpoint(settings.webhook_secrets, settings.livemode)
-        app = create_app(database, WebSettings(endpoint, settings.link_secret.get_secret_value(), temporal_ui))
-        # asyncio switches Nagle's delay off only on sockets that name their protocol.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.holdfast_host, settings.holdfast_port))
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, ws="none", timeout_keep_alive=30, timeout_graceful_shutdown=5
+        usage = PolicyFile.read(settings.holdfast_policy).default.usage
+        web = WebSettings(
+            StripeEndpoint(settings.webhook_secrets, settings.livemode),
+            settings.link_secret.get_secret_value(),
+            temporal_ui,
+            events=EventsEndpoint(settings.senders_secrets, heard_kinds(), usage),
+            segment=SegmentEndpoint(settings.segment_secret.get_secret_value(), usage),
+            api_tokens=settings.tokens,
+            public_url=settings.public_url,
+            limits=settings.rate_limits,
+            catalogue=catalogue_for_the_web,
         )
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        structlog.get_logger().info("web.ready", port=listener.getsockname()[1])
-        waiting = asyncio.create_task(stop.wait())
-        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
-        waiting.cancel()
-        await serving
+        app = create_app(database, web)
+        await _serve(
+            app,
+            settings.holdfast_host,
+            settings.holdfast_port,
+            stop,
+            "web.ready",
+            settings.holdfast_trusted_proxies,
+        )
+
+
+async def run_codec(settings: Settings, stop: asyncio.Event) -> None:
+    """Decrypt payloads for the Temporal Web UI until told to stop. Needs the database and the keys, not Temporal."""
+    async with open_database(settings) as database:
+        app = create_codec_app(database, EncryptingCodec(settings.payload_keys), codec_access(settings))
+        await _serve(app, settings.holdfast_codec_host, settings.holdfast_codec_port, stop, "codec.ready")
+
+
+async def _serve(
+    app: FastAPI, host: str, port: int, stop: asyncio.Event, ready: str, trusted_proxies: str = ""
+) -> None:
+    # asyncio switches Nagle's delay off only on sockets that name their protocol.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    # Whoever reads that we are ready may knock at once, before uvicorn has got as far.
+    listener.listen(2048)
+    server = uvicorn.Server(server_config(app, trusted_proxies=trusted_proxies))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    structlog.get_logger().info(ready, port=listener.getsockname()[1])
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    waiting.cancel()
+    await serving

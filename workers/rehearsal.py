@@ -20,7 +20,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails
 from temporalio.workflow import Info, _Definition
 
-from models.cases import Batch, Case, Ending, Outcome, Parting, Reading, Result
+from models.cases import Batch, Case, Effect, Ending, Outcome, Reading, Result
 from workflows.playbook import Playbook
 from workflows.visible import attributes_of
 
@@ -69,7 +69,10 @@ class Rehearsed:
     commands: list[str] = field(default_factory=list)
     patches: list[str] = field(default_factory=list)
     ending: Ending | None = None
-    partings: dict[str, Parting] = field(default_factory=dict)
+    endings: dict[str, list[str]] = field(default_factory=dict)
+    """The outcomes each way to end may have, depending on when it comes."""
+    owed: list[Effect] = field(default_factory=list)
+    """What is owed for one way to end or another."""
 
 
 def carried_out(batch: Batch, readings: dict[str, Reading] | None = None) -> Outcome:
@@ -202,7 +205,10 @@ class _Stage:
         outcome = self._answer(batch)
         left_out = next((note.text.partition("Reason: ")[2] for note in batch.notes if "Left out: " in note.text), "")
         self.done.moments.append(Moment(self._now, batch, outcome, left_out))
-        self.done.partings |= batch.partings
+        for reason, parting in batch.partings.items():
+            outcomes = self.done.endings.setdefault(reason, [])
+            outcomes.extend([parting.outcome] if parting.outcome not in outcomes else [])
+            self.done.owed.extend(parting.effects)
         self._answers.append((scheduled.seq, CONVERTER.to_payload(outcome)))
 
     def _first(self) -> activation_pb.InitializeWorkflow:

@@ -17,7 +17,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from models import ledger
+from models import ledger, parking
 from models.database import Database
 from models.facts import CARD_UPDATED, ENDED_BY_LEAD, PLAN_DONE, RUN_LOST
 from models.learning import BadFact, learn
@@ -132,7 +132,7 @@ class Relay:
             return
         except UnknownAccount as error:
             log.warning("relay.parked", event_id=event.event_id, kind=event.kind)
-            await self._settle(event, "parked", str(error))
+            await self._park(event, str(error))
             return
         except BadFact as error:
             await self._settle(event, "dead", str(error))
@@ -188,7 +188,7 @@ class Relay:
                 task_queue=self._task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                search_attributes=attributes_of(case),
+                search_attributes=attributes_of(case, with_amount=self._client.data_converter.payload_codec is None),
                 static_summary=headline(case),
                 static_details=f"Account `{case.account}`, subject `{case.subject}`, policy `{case.policy.version}`.",
             )
@@ -249,6 +249,19 @@ class Relay:
                 row.tries, row.reason, row.wall_next_try_at = tries, reason[:500], wall() + delay
                 session.add(row)
 
+    async def _park(self, event: InboxEvent, reason: str) -> None:
+        """Park it, unless its account was loaded since we looked; then it is still due, and is taken up again."""
+        async with self._db.writing() as session:
+            await parking.before_parking(session)
+            known = await parking.accounts_called(session, [event.account_id])
+            row = await session.get(InboxEvent, event.id)
+            if row:
+                if known:
+                    row.wall_next_try_at = wall()
+                else:
+                    row.state, row.reason, row.wall_settled_at = parking.PARKED, reason, wall()
+                session.add(row)
+
     async def _settle(self, event: InboxEvent, state: str, reason: str) -> None:
         async with self._db.writing() as session:
             row = await session.get(InboxEvent, event.id)
@@ -267,11 +280,10 @@ async def account_called(session: AsyncSession, event: InboxEvent) -> str:
     known = await session.get(Account, event.account_id)
     if known or event.source in (STRIPE, OURSELVES):
         return event.account_id
-    statement = select(Account.id).where(Account.external_id == event.account_id)
-    found = (await session.exec(statement)).first()
-    if found is None:
-        raise UnknownAccount(f"account {event.account_id!r} is not known: load it, and this event goes on")
-    return found
+    found = await parking.accounts_called(session, [event.account_id])
+    if not found:
+        raise UnknownAccount(parking.unknown(event.account_id))
+    return found[event.account_id]
 
 
 def _away_or(error: RPCError) -> Exception:

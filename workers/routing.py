@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
 
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -16,6 +17,11 @@ from models.tables import Access, Account, CaseRow, CaseSubject, InboxEvent, Tas
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
 from workflows.steps import Start, reactions_of
+
+TOO_OLD: Final = "the fact is older than starts.oldest_fact_days"
+RESTS: Final = "it rests for this account until"
+IS_OPEN: Final = "is open for this account"
+"""Why a run was not started, as the reason says it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,12 @@ def case_id_of(name: str, fact: Fact) -> str:
 def hears(playbook: type[Playbook]) -> set[str]:
     """Every fact an open run of this playbook wants to be told."""
     return {*playbook.ends_on, *reactions_of(playbook)}
+
+
+def heard_kinds(playbooks: Sequence[type[Playbook]] = PLAYBOOKS) -> frozenset[str]:
+    """Every kind of fact that starts a run or is told to one; what is none of them need not be carried."""
+    starts = (start.fact for playbook in playbooks for start in playbook.starts_on)
+    return frozenset(starts).union(*(hears(playbook) for playbook in playbooks))
 
 
 class Router:
@@ -156,9 +168,7 @@ class Router:
     def _too_old(self, fact: Fact) -> str:
         """Loading history is no trigger; measured by the machine's clock, for a replayed past has none of its own."""
         days = self._policy.default.starts.oldest_fact_days
-        return (
-            f"the fact is older than starts.oldest_fact_days {days}" if wall() - fact.at > timedelta(days=days) else ""
-        )
+        return f"{TOO_OLD} {days}" if wall() - fact.at > timedelta(days=days) else ""
 
     async def _rests(self, session: AsyncSession, name: str, lane: str, fact: Fact) -> str:
         """After a run a playbook rests for the account (P0.6)."""
@@ -169,7 +179,7 @@ class Router:
         )
         last = (await session.exec(statement)).one() if days else None
         until = last + timedelta(days=days) if last else None
-        return f"it rests for this account until {until:%Y-%m-%d}" if until and fact.at < until else ""
+        return f"{RESTS} {until:%Y-%m-%d}" if until and fact.at < until else ""
 
     async def _asked_by(self, session: AsyncSession, fact: Fact) -> str:
         """The case that waits for the task this fact is about."""
@@ -227,7 +237,7 @@ class Router:
         if case is None:
             return None
         if not start.joins:
-            return None, f"{name} not started: {case.id} is open for this account"
+            return None, f"{name} not started: {case.id} {IS_OPEN}"
         subject = CaseSubject(case_id=case.id, subject=fact.subject, at_stake=event.at_stake, joined_at=fact.at)
         refused = self._playbooks[name].refuses(await self._case(session, case, event))
         if refused:

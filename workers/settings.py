@@ -7,10 +7,17 @@ from typing import Final
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from activities.outgoing_webhooks import refusal
 from models.database import DEFAULT_URL, BadDatabaseUrl, async_url
+from web.rate_limits import Rate, RateLimits
+from web.standard_webhooks import BadSecret, key_of
+from workers.codec import BadPayloadKeys, PayloadKey, read_keys
 
 STRIPE_KEY: Final = re.compile(r"(sk|rk)_(test|live)_\w{4,}")
 WEBHOOK_SECRET: Final = re.compile(r"whsec_[\w+/=-]{4,}")
+SHORTEST_KEY: Final = 24
+"""Bytes; what the Standard Webhooks specification asks of a signing secret at least."""
+SHORTEST_SECRET: Final = 16
 SENDGRID_KEY: Final = re.compile(r"SG\.[\w.-]{4,}")
 
 
@@ -23,21 +30,40 @@ class Settings(BaseSettings):
     stripe_api_key: SecretStr = SecretStr("")
     stripe_api_base: str = ""
     stripe_webhook_secrets: str = Field("", description="comma separated; several while a secret is rotated")
+    events_secrets: SecretStr = Field(SecretStr(""), description="comma separated; several while a secret is rotated")
+    segment_secret: SecretStr = SecretStr("")
+    api_tokens: SecretStr = Field(SecretStr(""), description="comma separated; several while a token is rotated")
     sendgrid_api_key: SecretStr = SecretStr("")
     sendgrid_api_base: str = ""
     product_webhook_url: str = ""
     product_webhook_secret: SecretStr = SecretStr("")
+    product_webhook_private: bool | None = Field(
+        None, description="whether the product may be at a private or loopback address; unset: only in test mode"
+    )
     public_url: str = "http://127.0.0.1:8080"
     link_secret: SecretStr = SecretStr("")
     holdfast_policy: Path | None = None
+    holdfast_payload_keys: SecretStr = SecretStr("")
+    holdfast_payload_keys_file: Path | None = None
+    holdfast_codec_host: str = "127.0.0.1"
+    holdfast_codec_port: int = 8081
+    holdfast_codec_secret: SecretStr = SecretStr("")
+    holdfast_codec_oidc_issuer: str = ""
+    holdfast_codec_oidc_audience: str = ""
+    holdfast_codec_origins: str = "http://127.0.0.1:8233,http://localhost:8233"
 
-    @field_validator("holdfast_policy", mode="before")
+    @field_validator("holdfast_policy", "product_webhook_private", "holdfast_payload_keys_file", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
-        return value or None
+        return None if value == "" else value
 
     holdfast_host: str = "127.0.0.1"
     holdfast_port: int = 8080
+    holdfast_trusted_proxies: str = Field(
+        "127.0.0.1", description="comma separated; theirs is X-Forwarded-For believed"
+    )
+    holdfast_webhooks_per_s: float = Field(500, ge=0, description="webhooks a second from one address; 0: no limit")
+    holdfast_pages_per_s: float = Field(20, ge=0, description="page views a second from one address; 0: no limit")
     temporal_address: str = ""
     temporal_namespace: str = "default"
     temporal_api_key: SecretStr = SecretStr("")
@@ -50,9 +76,57 @@ class Settings(BaseSettings):
         return tuple(each.strip() for each in self.stripe_webhook_secrets.split(",") if each.strip())
 
     @property
+    def senders_secrets(self) -> tuple[str, ...]:
+        """What our own systems sign events with; none: `POST /events` is off."""
+        return _listed(self.events_secrets)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The bearer tokens of `PUT /api/...`; none: it is off."""
+        return _listed(self.api_tokens)
+
+    @property
+    def payload_keys(self) -> tuple[PayloadKey, ...]:
+        """The keys that payloads in Temporal are encrypted with, newest first; none means that they are not.
+
+        Raises:
+            BadPayloadKeys: they are malformed, named in two ways, or their file cannot be read.
+        """
+        text, path = self.holdfast_payload_keys.get_secret_value(), self.holdfast_payload_keys_file
+        if path is None:
+            return read_keys(text, "HOLDFAST_PAYLOAD_KEYS")
+        name = "HOLDFAST_PAYLOAD_KEYS_FILE"
+        if text:
+            raise BadPayloadKeys(f"HOLDFAST_PAYLOAD_KEYS and {name} are both set: leave one empty")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadPayloadKeys(f"{name}: {path} cannot be read ({type(error).__name__})") from None
+        # An empty file is somebody's mistake, and must not switch encryption off.
+        return read_keys(text or " ", f"{name}: {path}")
+
+    @property
+    def codec_origins(self) -> tuple[str, ...]:
+        """The Web UIs that may ask the codec server."""
+        return tuple(each.strip() for each in self.holdfast_codec_origins.split(",") if each.strip())
+
+    @property
     def livemode(self) -> bool:
         """Whether the Stripe key moves real money; events of the other mode are refused."""
         return "_live_" in self.stripe_api_key.get_secret_value()
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """The limits for one address; after a quiet time it may take ten seconds' worth at once."""
+        return RateLimits(
+            webhooks=Rate(self.holdfast_webhooks_per_s, max(1, int(10 * self.holdfast_webhooks_per_s))),
+            pages=Rate(self.holdfast_pages_per_s, max(1, int(10 * self.holdfast_pages_per_s))),
+        )
+
+    @property
+    def product_may_be_private(self) -> bool:
+        """Whether the product's webhook may go to a private or loopback address."""
+        return not self.livemode if self.product_webhook_private is None else self.product_webhook_private
 
     def problems(self) -> list[str]:
         """What is missing or malformed for a start with real keys, each with what to do about it."""
@@ -68,6 +142,7 @@ class Settings(BaseSettings):
             if not WEBHOOK_SECRET.fullmatch(secret):
                 found.append("STRIPE_WEBHOOK_SECRETS is malformed: each secret starts with whsec_, commas between them")
                 break
+        found += self._problems_of_senders()
         mail_key = self.sendgrid_api_key.get_secret_value()
         if mail_key and not SENDGRID_KEY.fullmatch(mail_key):
             found.append(
@@ -79,8 +154,45 @@ class Settings(BaseSettings):
             found.append("PUBLIC_URL must start with https://: customers follow links to it")
         if self.product_webhook_url and not self.product_webhook_secret.get_secret_value():
             found.append("PRODUCT_WEBHOOK_SECRET is not set, but PRODUCT_WEBHOOK_URL is: the webhook must be signed")
+        if self.product_webhook_url:
+            refused = refusal(self.product_webhook_url, allow_private=self.product_may_be_private)
+            if refused:
+                found.append(f"PRODUCT_WEBHOOK_URL {refused}")
         try:
             async_url(self.database_url)
         except BadDatabaseUrl as error:
             found.append(str(error))
+        try:
+            _ = self.payload_keys
+        except BadPayloadKeys as error:
+            found.append(str(error))
         return found
+
+    def _problems_of_senders(self) -> list[str]:
+        """Each secret opens a door of its own, and none of them has to be open."""
+        found = []
+        if any(len(_key_or_none(each)) < SHORTEST_KEY for each in self.senders_secrets):
+            found.append(
+                "EVENTS_SECRETS is malformed: each secret is whsec_ and base64 of 24 bytes or more, commas between; "
+                "make one with `echo whsec_$(openssl rand -base64 32)`"
+            )
+        segment = self.segment_secret.get_secret_value()
+        if segment and len(segment) < SHORTEST_SECRET:
+            found.append("SEGMENT_SECRET must be 16 characters or more: make one with `openssl rand -hex 32`")
+        if any(len(each) < SHORTEST_SECRET or not re.fullmatch(r"[!-~]+", each) for each in self.tokens):
+            found.append(
+                "API_TOKENS is malformed: each token is 16 characters or more, without spaces, commas between them; "
+                "make one with `openssl rand -hex 32`"
+            )
+        return found
+
+
+def _listed(secrets: SecretStr) -> tuple[str, ...]:
+    return tuple(each.strip() for each in secrets.get_secret_value().split(",") if each.strip())
+
+
+def _key_or_none(secret: str) -> bytes:
+    try:
+        return key_of(secret) if secret.startswith("whsec_") else b""
+    except BadSecret:
+        return b""

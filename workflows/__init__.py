@@ -7,6 +7,8 @@ from workflows.payment_failure import PaymentFailure
 from workflows.playbook import Playbook
 from workflows.reinstatement import Reinstatement
 from workflows.renewal import Renewal
+from workflows.scan import ScanAccounts
+from workflows.trial_ending import TrialEnding
 from workflows.usage_decline import UsageDecline
 from workflows.win_back import WinBack
 
@@ -19,4 +21,8 @@ PLAYBOOKS: tuple[type[Playbook], ...] = (
     WinBack,
     CardExpiry,
     AcceptedOffer,
+    TrialEnding,
 )
+
+JOBS: tuple[type, ...] = (ScanAccounts,)
+"""What runs on a schedule and is no playbook: it has no case, it finds what starts them."""

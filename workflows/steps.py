@@ -174,9 +174,11 @@ class Start:
     `joins`: while a case of the account is open, another subject joins it instead of starting a run (P1.20).
     `only_if_limited`: only for an account that is restricted or suspended and has no open case that would see to it;
     what its ended cases left unpaid becomes part of the new one. `by`: which part of the fact the run is about.
+    `values`: what the fact may say, where that makes a difference (a severity).
     """
 
     fact: str
     joins: bool = False
     only_if_limited: bool = False
     by: Literal["subject", "object"] = "subject"
+    values: tuple[str, ...] = ()

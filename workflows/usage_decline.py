@@ -18,7 +18,7 @@ class UsageDecline(Playbook):
 
     severe = called = plan_agreed = booked = False
     to_be_approved = ""
-    starts_on = (Start(facts.USAGE_DECLINED),)
+    starts_on = (Start(facts.USAGE_DECLINED, values=("moderate", "severe")),)
     ends_on = (
         facts.USAGE_RECOVERED,
         facts.CANCEL_REQUESTED,

@@ -65,7 +65,7 @@ def charge(person: Customer) -> Charge:
 
 def mail(person: Customer) -> Email:
     """The mail of the step."""
-    return Email(key=f"{person.case}/step/2", title="Mail", template="dunning.d3", restrict_at=NOW, suspend_at=NOW)
+    return Email(key=f"{person.case}/step/2", title="Mail", template="dunning.d3", dates={"restrict_date": NOW})
 
 
 async def carried_out(place: Town, wanted: Batch, tries: int = 6) -> Outcome:

@@ -58,6 +58,16 @@ def test_p0_15_a_rule_that_is_broken_is_named_with_the_reason(name: str) -> None
     ("data", "reason"),
     [
         ({"dunnin": {}}, "policy: dunnin: there is no such key"),
+        ({"scans": {"usage": {"hours": 1}}}, "policy: scans.usage.hours: there is no such key"),
+        (
+            {"scans": {"usage": {"hour": 24}}},
+            "policy: scans.usage.hour: Input should be less than or equal to 23",
+        ),
+        ({"scans": {"window": 0}}, "policy: scans.window: Input should be greater than or equal to 1"),
+        (
+            {"segment": {"enterprise": {"scans": {"window": 5}}}},
+            "policy: segment.enterprise.scans: a scan goes through all accounts; set [scans] instead",
+        ),
         ({"dunning": {"restict_day": 10}}, "policy: dunning.restict_day: there is no such key"),
         ({"dunning": {"mode": "both"}}, "policy: dunning.mode: Input should be 'own' or 'observe'"),
         (

@@ -234,7 +234,8 @@ async def test_headers_and_bad_key(sim: SimulatorControl) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "form", "status", "words"),
     [
-        ("POST", "/v1/coupons", "percent_off=10", 501, "POST /v1/coupons"),
+        ("POST", "/v1/billing_portal/configurations", "a=1", 501, "POST /v1/billing_portal/configurations"),
+        ("POST", "/v1/coupons", "amount_off=10&currency=usd", 501, "parameter amount_off"),
         ("POST", "/v1/customers", "tax_exempt=exempt", 501, "parameter tax_exempt"),
         ("POST", "/v1/customers", "nonsense=1", 400, "unknown parameter: nonsense"),
         ("POST", "/v1/customers", "invoice_settings[nonsense]=1", 400, "invoice_settings[nonsense]"),

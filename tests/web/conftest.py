@@ -10,6 +10,7 @@ from models.database import Database
 from models.tables import InboxEvent
 from tests.models.postgres import postgres
 from tests.town import fresh_database
+from tests.web.senders import Door, open_door
 from tests.web.wire import Receiver, receiving
 
 __all__ = ["postgres"]
@@ -53,3 +54,25 @@ async def both(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -
     opened = Database(url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def door(both: Database) -> AsyncIterator[Door]:
+    """Every door open, over a fresh database of either kind."""
+    async with open_door(both) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def _sender(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
+    database = Database(fresh_database(migrated, tmp_path_factory.mktemp("sender")))
+    async with open_door(database) as opened:
+        yield opened
+    await database.close()
+
+
+@pytest.fixture
+async def sender(_sender: Door) -> Door:
+    """Every door open over one SQLite database for all tests, its inbox empty: for what is refused anyway."""
+    await _emptied(_sender.receiver)
+    return _sender

@@ -9,7 +9,9 @@ import aiohttp
 
 from models import facts
 from models.cases import Ending
-from models.tables import EffectRow, InboxEvent, Message
+from models.counting import USAGE
+from models.customers import UsageDay
+from models.tables import EffectRow, InboxEvent, Message, wall
 from tests.town import WEBHOOK_SECRET, Customer, Town
 from tests.web.events import encoded, event, signed
 
@@ -125,3 +127,31 @@ async def test_t1_10_a_dispute_of_a_charge_that_stripe_does_not_know_is_tried_ag
     (row,) = await place.inbox()
     assert (row.state, row.tries, row.account_id) == ("pending", 1, "?")
     assert row.reason.startswith("InvalidRequestError: ")
+
+
+async def test_t1_19_an_account_that_is_learned_from_stripe_lets_its_parked_events_go_on(place: Town) -> None:
+    await place.simulator.webhooks(lost=1.0)  # any of them would have the account learned at once
+    person = await place.customer()
+    async with place.database.writing() as session:
+        for kind in (facts.USER_SIGNED_UP, USAGE):
+            session.add(
+                InboxEvent(
+                    source="events",
+                    event_id=kind,
+                    type=kind,
+                    kind=kind,
+                    account_id=person.id,
+                    value="login",
+                    object_id="2026-11-25",
+                    occurred_at=wall(),
+                    body=b'{"data": {"count": 3}}',
+                )
+            )
+    await place.relay.once()
+    assert {row.state for row in await place.inbox(source="events")} == {"parked"}
+    await place.billing.learn_account(person.id)
+    found = {row.kind: row.state for row in await place.inbox(source="events")}
+    assert found == {facts.USER_SIGNED_UP: "pending", USAGE: "applied"}
+    assert [(row.metric, row.count) for row in await place.rows(UsageDay)] == [("login", 3)]
+    await place.billing.learn_account(person.id, again=True)
+    assert [(row.metric, row.count) for row in await place.rows(UsageDay)] == [("login", 3)]

@@ -15,15 +15,16 @@ from temporalio import workflow
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from models import facts, ledger
+from models import facts, ledger, loading
 from models.cases import Case, Ending
+from models.columns import AccountColumns
 from models.database import Database
 from models.policy import PolicyFile
-from models.tables import CaseRow, CaseSubject, InboxEvent, TaskRow, wall
+from models.tables import EVENTS, Account, CaseRow, CaseSubject, InboxEvent, TaskRow, wall
 from tests.web.events import Json, event, invoice
 from web.webhooks import row_of
 from workers.relay import LEASE, MOST_TRIES, Relay
-from workers.routing import Router
+from workers.routing import Router, heard_kinds
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
 from workflows.steps import Start
@@ -472,3 +473,73 @@ async def _until_somebody_waits(database: Database) -> None:
 def test_the_time_of_an_event_is_the_providers() -> None:
     row = row_of(event(created=1_795_420_000), b"{}", livemode=False)
     assert row.occurred_at == datetime.fromisoformat("2026-11-23T07:46:40+00:00")
+
+
+async def told(office: Office, kind: str, account: str, event_id: str, **more: Any) -> InboxEvent:
+    """An event of our own systems about an account, by either of its names."""
+    row = InboxEvent(
+        source=EVENTS,
+        event_id=event_id,
+        type=kind,
+        kind=kind,
+        account_id=account,
+        occurred_at=wall(),
+        body=b"{}",
+        **more,
+    )
+    async with office.database.writing() as session:
+        assert await ledger.insert_once(session, row)
+    return row
+
+
+async def test_t1_19_an_event_of_an_unknown_account_is_parked_and_goes_on_when_it_is_loaded(office: Office) -> None:
+    acme, customer = office.name("acme"), office.name("cus_1")
+    await told(office, facts.USER_SIGNED_UP, acme, "msg_1")
+    await office.relay().once()
+    (row,) = await office.rows()
+    assert (row.state, row.reason) == ("parked", f"account {acme!r} is not known: load it, and this event goes on")
+    assert await office.relay().once() == 0
+    async with office.database.writing() as session:
+        await loading.load(session, [AccountColumns(id=customer, external_id=acme)])
+    assert await office.relay().once() == 1
+    (row,) = await office.rows()
+    assert (row.state, row.account_id, row.learned) == ("applied", customer, True)
+    (account,) = await office.rows(Account)
+    assert account.signed_up_at == row.occurred_at
+
+
+async def test_t1_19_an_account_that_is_loaded_while_its_event_is_being_parked_does_not_leave_it_there(
+    office: Office,
+) -> None:
+    acme, customer = office.name("acme"), office.name("cus_1")
+    await told(office, facts.USER_SIGNED_UP, acme, "msg_1")
+    relay = office.relay()
+    (row,) = await relay._take()
+    async with office.database.writing() as session:  # after the relay looked for the account, before it parks the row
+        await loading.load(session, [AccountColumns(id=customer, external_id=acme)])
+    await relay._park(row, "unknown")
+    assert [each.state for each in await office.rows()] == ["pending"]
+    assert await relay.once() == 1
+    assert [(each.state, each.account_id) for each in await office.rows()] == [("applied", customer)]
+
+
+async def test_i6_traits_that_do_not_fit_the_account_end_dead_with_the_reason(office: Office) -> None:
+    customer = office.name("cus_1")
+    async with office.database.writing() as session:
+        session.add(Account(id=customer))
+    row = await told(office, loading.DESCRIBED, customer, "ajs-1")
+    async with office.database.writing() as session:
+        body = b'{"data": {"account": {"company": "Acme"}, "contact": {"id": "usr_1", "role": "boss"}}}'
+        await session.exec(update(InboxEvent).where(col(InboxEvent.id) == 1).values(body=body))
+    await office.relay().once()
+    (row,) = await office.rows()
+    assert (row.state, row.reason) == (
+        "dead",
+        "account.described: role: is 'boss'; expected billing, champion, sponsor, technical or admin",
+    )
+    assert [each.company for each in await office.rows(Account)] == [""], "all of it or nothing"
+
+
+def test_t1_19_the_kinds_that_are_heard_are_those_that_start_end_or_wake_a_run() -> None:
+    assert heard_kinds([ByItself]) == {facts.PAYMENT_FAILED, *ByItself.ends_on}
+    assert {facts.PAYMENT_FAILED, facts.CARD_UPDATED, facts.INVOICE_PAID} <= heard_kinds()

@@ -89,10 +89,10 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(database: Database, *, livemode: bool = False) -> AsyncIterator[Receiver]:
-    """A server on a free port that knows two secrets."""
+async def receiving(database: Database, *, livemode: bool = False, **more: Any) -> AsyncIterator[Receiver]:
+    """A server on a free port that knows two secrets; `more` are further settings of the application."""
     endpoint = StripeEndpoint((SECRET, OLDER_SECRET), livemode)
-    app = create_app(database, WebSettings(endpoint, "a-secret-for-links-in-tests"))
+    app = create_app(database, WebSettings(endpoint, "a-secret-for-links-in-tests", **more))
     config = uvicorn.Config(app, port=0, log_level="critical", access_log=False, ws="none", lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -1,0 +1,6 @@
+"""The scans are tested on both databases."""
+
+from tests.models.conftest import both
+from tests.models.postgres import postgres
+
+__all__ = ["both", "postgres"]
