@@ -28,7 +28,7 @@ TAKEN: Final = "tests/web/test_taken_webhooks.py"
 REFUSED: Final = "tests/web/test_refused_webhooks.py"
 
 GUARDS: Final[tuple[Guard, ...]] = (
-    rule("the_case_is_open", LOST, "nothing_of_an_ended_case"),
+    rule("the_case_is_open", "tests/activities/test_guards.py", "ended_after_the_batch_began"),
     rule("nothing_new_was_heard", "tests/activities/test_guards.py", "between_the_look_and_the_claim"),
     rule("the_card_may_be_charged", PAYMENT, "hard_decline_is_never_retried"),
     rule("it_changes_something", PAYMENT, "p1_13_payment_lifts or p1_13_paid_by_any_route"),

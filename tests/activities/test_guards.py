@@ -12,7 +12,7 @@ from models.cases import Batch, Charge, Email
 from models.facts import INVOICE_PAID, PAID_BY_RETRY
 from models.picture import Picture
 from models.policy import Offers
-from models.tables import InboxEvent
+from models.tables import EffectRow, InboxEvent
 from tests.activities.test_lost_answers import batch, case_of
 from tests.town import Customer, Town
 from workers.routing import StartRun
@@ -91,3 +91,18 @@ async def test_a_run_that_ended_is_not_started_again_under_its_id(place: Town) -
         case = await place.relay._router._case(session, row, event)
     await place.relay._start(StartRun(PaymentFailure, case))
     assert (await place.run(person.case).describe()).run_id == first
+
+
+async def test_a_case_that_ended_after_the_batch_began_claims_nothing(place: Town) -> None:
+    person = await case_of(place, "insufficient_funds")
+    effect = Email(key=f"{person.case}/step/1", title="Remind", template="dunning.d3")
+    async with place.database.writing() as session:
+        case = await ledger.lock_case(session, person.case)
+        case.ended, case.outcome = True, "ended_by_lead"
+        session.add(case)
+    async with place.database.writing() as session:
+        row, _ = await ledger.claim(
+            session, batch(person, effect), effect, Picture(), parting=False, detail={}, offers=Offers()
+        )
+    assert isinstance(row, EffectRow)
+    assert (row.state, row.rule, row.reason) == ("dropped", "case_is_open", "the case has ended: ended_by_lead")
