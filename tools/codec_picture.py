@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from models.database import Database
 from simulator.running import simulator_running
 from tests.town import DAY, town
-from tests.web.test_codec_server import served
+from tests.web.codec_wire import served
 from tools.pictures import PICTURES, QUIET
 from web.codec import Access, create_codec_app
 from workers import migrate
