@@ -136,7 +136,9 @@ class Router:
             return (None if known.started else again), f"{case_id} is open already"
         if start.only_if_limited and not await self._limited_and_alone(session, name, fact.account):
             return None, ""
-        lane = fact.subject.partition("/")[0] if self._playbooks[name].one_for_each_subject else ""
+        # A contract's or card's runs follow one another by date; each offer is one of its own.
+        part = fact.subject if start.by == "object" else fact.subject.partition("/")[0]
+        lane = part if self._playbooks[name].one_for_each_subject else ""
         joined = await self._join(session, name, lane, start, fact, event)
         if joined:
             return joined
