@@ -18,9 +18,9 @@ from models.policy import Policy
 from workers.catalogue import BEGAN, SEGMENTS, about
 from workers.preview import rehearsed, sample_case
 from workers.rehearsal import RehearsalError
-from workers.routing import name_of
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
+from workflows.steps import name_of
 
 LOCK: Final = Path(__file__).parent.parent / "workflows" / "plans.lock.json"
 

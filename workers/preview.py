@@ -9,13 +9,12 @@ from zoneinfo import ZoneInfo
 from activities import letters
 from activities.merge_fields import Fields, zone_of
 from models.cases import Banner, Batch, Case, Charge, Effect, Email, Offer, Outcome, Reading, Result, Task
-from models.customers import OfferRow
 from models.declines import Decline
 from models.picture import Person, Picture
 from models.policy import Policy
 from workers.rehearsal import Moment, Rehearsed, carried_out, rehearse
-from workers.routing import name_of
 from workflows.playbook import Playbook
+from workflows.steps import name_of
 
 SAMPLE: Final = "sample"
 ZOE: Final = Person(name="Zoe Miller", email="zoe@example.com", timezone="UTC")
@@ -106,10 +105,6 @@ class Preview:
                 for line in self.lines
             ],
         }
-
-
-def _as_json(line: Line) -> dict[str, Any]:
-    return {**asdict(replace(line, html="", text="")), "at": line.at.isoformat()}
 
 
 def sample_case(
@@ -203,6 +198,16 @@ def _charged(charge: Charge, refusal: Decline) -> Result:
     return Result(state="refused", reason=refusal.name)
 
 
+@dataclass(frozen=True)
+class _Terms:
+    """An offer of the preview; no row of it is written anywhere."""
+
+    key: str
+    pct: int
+    months: int
+    expires_at: datetime
+
+
 class _Reader:
     """Turns a rehearsed run into lines for people."""
 
@@ -216,7 +221,7 @@ class _Reader:
             fields={**FIELDS, "account_name": about.company, "decline": refusal.kind},
             people={"billing": about.person},
         )
-        self._offers: dict[str, OfferRow] = {}
+        self._offers: dict[str, _Terms] = {}
 
     def lines(self, moment: Moment, run: Rehearsed) -> Iterable[Line]:
         """What one batch comes to: its effects, or why there are none, and branches not taken."""
@@ -241,15 +246,7 @@ class _Reader:
         if result.state == "dropped":
             return replace(line, what=effect.title, why_not=result.reason)
         if isinstance(effect, Offer):
-            self._offers[effect.key] = OfferRow(
-                key=effect.key,
-                account_id=self._about.account,
-                case_id=moment.batch.case,
-                pct=effect.pct,
-                months=effect.months,
-                made_at=moment.at,
-                expires_at=effect.expires,
-            )
+            self._offers[effect.key] = _Terms(effect.key, effect.pct, effect.months, effect.expires)
         if isinstance(effect, Email):
             letter = self._letter(effect, moment.batch, self._picture)
             return replace(
