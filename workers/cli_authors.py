@@ -172,9 +172,14 @@ def replay(as_json: AsJson = False) -> None:
 
     Run it from the checkout that is about to be deployed, with TEMPORAL_ADDRESS of the live server.
     """
+    from temporalio.runtime import Runtime, TelemetryConfig
+
     from workers import authoring
     from workers.connect import connect
     from workers.settings import Settings
+
+    # The SDK logs each failure on standard output, in the midst of what we say of it there.
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))
 
     async def work() -> authoring.Replayed:
         client = await connect(Settings())
