@@ -10,6 +10,7 @@ import pytest
 from models.database import Database
 from tests.town import fresh_database
 from tests.web.wire import Answer, Receiver, receiving, request
+from web.security_headers import PICTURE_POLICY
 from workers.authoring import PICTURES, catalogue_for_the_web
 from workflows import PLAYBOOKS
 from workflows.steps import name_of
@@ -37,7 +38,7 @@ async def test_the_page_names_every_playbook_and_shows_its_calendar_and_picture(
     html = answer.body.decode()
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert re.findall(r'<h2 id="(.*?)">\1</h2>', html) == NAMES
-    assert re.findall(r'<img src="/playbooks/(.*?)\.svg"', html) == NAMES
+    assert re.findall(r'<img class="calendar" src="/playbooks/(.*?)\.svg"', html) == NAMES
     assert "Ask the CSM to call about the payment." in html
     assert "e-mail: Account limited in 7 days (dunning.d7)" in html
 
@@ -46,6 +47,7 @@ async def test_the_page_names_every_playbook_and_shows_its_calendar_and_picture(
 async def test_each_picture_is_the_one_in_the_docs(site: Receiver, name: str) -> None:
     answer = await get(site, f"/playbooks/{name}.svg")
     assert (answer.status, answer.headers["content-type"]) == (200, "image/svg+xml")
+    assert answer.headers["content-security-policy"] == PICTURE_POLICY, "or its colours are lost"
     assert answer.body == (PICTURES / f"{name}.svg").read_bytes()
     assert ElementTree.fromstring(answer.body).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own
 
