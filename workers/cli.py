@@ -1,43 +1,28 @@
-"""The `holdfast` command."""
+"""The `holdfast` command.
+
+What a command needs is imported by the command: otherwise each of them waits for all that any of them needs.
+"""
 
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
-from models.database import BadDatabaseUrl
-from models.policy import PolicyError
-from workers import cases as case_commands
-from workers import migrate as migrations
-from workers.audit import Report, audit
 from workers.cli_authors import register
-from workers.codec import BadPayloadKeys, new_key
-from workers.codec_server import codec_problems
-from workers.connect import connect
 from workers.console import AsJson, complain, run
 from workers.intake_commands import events_app, import_command, inbox_app
-from workers.processes import (
-    log_to_stderr,
-    open_database,
-    outside_world,
-    run_codec,
-    run_relay,
-    run_web,
-    run_worker,
-    told_to_stop,
-)
 from workers.scan_commands import scan, schedules_app
-from workers.settings import Settings
-from workers.temporal_process import TemporalServerError
-from workers.temporal_server import TemporalNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workers.audit import Report
+    from workers.settings import Settings
 
 app = typer.Typer(
     help="Durable customer-retention playbooks on Temporal. Settings come from the environment or .env.",
@@ -78,38 +63,45 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-KNOWN = (
-    TemporalNotFound,
-    TemporalServerError,
-    PolicyError,
-    BadDatabaseUrl,
-    BadPayloadKeys,
-    case_commands.CaseError,
-    RuntimeError,
-    LookupError,
-)
-
-
 def _explain(error: Exception) -> int:
     if hasattr(error, "format_message"):  # click's own usage errors
         complain(error.format_message())
         return 2
-    if isinstance(error, ValidationError):
-        complain("; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()))
+    if _is_a(error, "pydantic", "ValidationError"):
+        problems: list[dict[str, Any]] = error.errors()  # type: ignore[attr-defined]
+        complain("; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in problems))
         return 2
-    if isinstance(error, SQLAlchemyError):
+    if _is_a(error, "sqlalchemy.exc", "SQLAlchemyError"):
         complain(
             f"the database does not do as asked ({type(error).__name__}): check DATABASE_URL, "
             "and bring it to the newest schema with `holdfast migrate`"
         )
         return 1
-    complain(str(error) if isinstance(error, KNOWN) else f"{type(error).__name__}: {error}")
+    speaks_for_itself = isinstance(error, RuntimeError | LookupError) or any(
+        _is_a(error, module, name) for module, name in KNOWN
+    )
+    complain(str(error) if speaks_for_itself else f"{type(error).__name__}: {error}")
     return 1
 
 
-def _checked(problems_of: Callable[[Settings], list[str]] = Settings.problems) -> Settings:
+KNOWN = (
+    ("models.policy", "PolicyError"),
+    ("models.database_url", "BadDatabaseUrl"),
+    ("workers.codec", "BadPayloadKeys"),
+)
+"""Errors whose message is a sentence for people, by module: a command that never loaded it cannot meet it."""
+
+
+def _is_a(error: Exception, module: str, name: str) -> bool:
+    """Whether it is of this class, whose module this command may never have loaded."""
+    return isinstance(error, getattr(sys.modules.get(module), name, ()))
+
+
+def _checked(problems_of: "Callable[[Settings], list[str]] | None" = None) -> "Settings":
+    from workers.settings import Settings
+
     settings = Settings()
-    problems = problems_of(settings)
+    problems = (problems_of or Settings.problems)(settings)
     if problems:
         for problem in problems:
             complain(problem)
@@ -141,9 +133,10 @@ def up() -> None:
 
     Refuses to start, with a sentence for each problem, when a setting is missing or malformed.
     """
+    settings = _checked()
+    from workers.processes import log_to_stderr
     from workers.up import run_everything
 
-    settings = _checked()
     log_to_stderr()
     run(run_everything(settings))
 
@@ -152,6 +145,8 @@ def up() -> None:
 def worker() -> None:
     """Run the process that takes the steps. Any number may run side by side."""
     settings = _checked()
+    from workers.processes import log_to_stderr, run_worker, told_to_stop
+
     log_to_stderr()
 
     async def work() -> None:
@@ -164,6 +159,8 @@ def worker() -> None:
 def relay() -> None:
     """Run the process that carries received events to Temporal. Any number may run side by side."""
     settings = _checked()
+    from workers.processes import log_to_stderr, run_relay, told_to_stop
+
     log_to_stderr()
 
     async def work() -> None:
@@ -176,6 +173,8 @@ def relay() -> None:
 def web(temporal_ui: Annotated[str, typer.Option(help="URL of the Temporal Web UI, to link to.")] = "") -> None:
     """Run the process that receives webhooks and serves pages. It needs the database, not Temporal."""
     settings = _checked()
+    from workers.processes import log_to_stderr, run_web, told_to_stop
+
     log_to_stderr()
 
     async def work() -> None:
@@ -187,6 +186,9 @@ def web(temporal_ui: Annotated[str, typer.Option(help="URL of the Temporal Web U
 @app.command()
 def codec() -> None:
     """Run the codec server, which decrypts payloads for the Temporal Web UI. See docs/encryption.md."""
+    from workers.codec_server import codec_problems
+    from workers.processes import log_to_stderr, run_codec, told_to_stop
+
     settings = _checked(codec_problems)
     log_to_stderr()
 
@@ -199,12 +201,17 @@ def codec() -> None:
 @keys_app.command("new")
 def new_payload_key() -> None:
     """Print a fresh "id:key" for HOLDFAST_PAYLOAD_KEYS: put it in front of those that are there."""
+    from workers.codec import new_key
+
     sys.stdout.write(f"{new_key()}\n")
 
 
 @app.command()
 def migrate(revision: Annotated[str, typer.Argument(help="head, base, or a revision.")] = "head") -> None:
     """Bring the database to the newest schema (head), or to another revision."""
+    from workers import migrate as migrations
+    from workers.databases import open_database
+    from workers.settings import Settings
 
     async def work() -> None:
         async with open_database(Settings()) as database:
@@ -224,12 +231,19 @@ def audit_command(
     ] = False,
 ) -> None:
     """Check the invariants on the database, against Stripe and Temporal. Exit code 1 if one is broken."""
+    from workers.audit import audit
+    from workers.databases import open_database
+    from workers.settings import Settings
+
     settings = Settings()
 
     async def work() -> int:
         async with open_database(settings) as database:
             if offline:
                 return _report(await audit(database), as_json)
+            from workers.connect import connect
+            from workers.processes import outside_world
+
             async with outside_world(settings, database) as world:
                 client = await connect(settings)
                 return _report(await audit(database, client=client, billing=world.billing), as_json)
@@ -237,7 +251,7 @@ def audit_command(
     run(work())
 
 
-def _report(report: Report, as_json: bool) -> int:
+def _report(report: "Report", as_json: bool) -> int:
     console = Console()
     if as_json:
         console.print_json(json.dumps({"violations": report.violations, "counts": dict(report.counts)}))
@@ -255,6 +269,9 @@ def list_cases(
     everything: Annotated[bool, typer.Option("--all", help="Ended cases too.")] = False,
 ) -> None:
     """Open cases, those with the most at stake first."""
+    from workers import cases as case_commands
+    from workers.databases import open_database
+    from workers.settings import Settings
 
     async def work() -> None:
         async with open_database(Settings()) as database:
@@ -273,6 +290,9 @@ def list_cases(
 @cases_app.command("show")
 def show(case: CaseId, as_json: AsJson = False) -> None:
     """One case's story: every effect done, held back or in doubt, with the reason."""
+    from workers import cases as case_commands
+    from workers.databases import open_database
+    from workers.settings import Settings
 
     async def work() -> None:
         async with open_database(Settings()) as database:
@@ -291,6 +311,10 @@ def show(case: CaseId, as_json: AsJson = False) -> None:
 
 
 def _steer(name: str, case: str, *arguments: Any) -> None:
+    from workers import cases as case_commands
+    from workers.connect import connect
+    from workers.settings import Settings
+
     async def work() -> None:
         said = await case_commands.steer(await connect(Settings()), case, name, *arguments)
         Console().print(said)
@@ -333,6 +357,9 @@ def end(case: CaseId, by: By = "the command line") -> None:
 @app.command(hidden=True)
 def revision(message: str) -> None:
     """Write a migration from the difference between the tables and a migrated scratch database (for developers)."""
+    from workers import migrate as migrations
+    from workers.databases import open_database
+    from workers.settings import Settings
 
     async def work() -> None:
         scratch = Path(".holdfast/scratch.db")

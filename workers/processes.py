@@ -27,6 +27,7 @@ from workers.authoring import catalogue_for_the_web
 from workers.codec import EncryptingCodec
 from workers.codec_server import codec_access
 from workers.connect import connect, ensure_search_attributes, playbook_worker
+from workers.databases import open_database
 from workers.relay import Relay
 from workers.routing import Router, heard_kinds
 from workers.schedules import ensure_or_warn
@@ -76,16 +77,6 @@ async def outside_world(settings: Settings, database: Database) -> AsyncIterator
         yield assemble(database, PolicyFile.read(settings.holdfast_policy), outside)
     finally:
         await close_stripe_client(stripe)
-
-
-@asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database, closed at the end."""
-    database = Database(settings.database_url)
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:

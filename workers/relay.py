@@ -23,7 +23,8 @@ from models.facts import CARD_UPDATED, ENDED_BY_LEAD, PLAN_DONE, RUN_LOST
 from models.learning import BadFact, learn
 from models.tables import OURSELVES, STRIPE, Account, CaseRow, InboxEvent, TaskRow, wall
 from workers.connect import TASK_QUEUE
-from workers.routing import Router, StartRun, TellRun, name_of
+from workers.routing import Router, StartRun, TellRun
+from workflows.steps import name_of
 from workflows.visible import attributes_of, headline
 
 LEASE: Final = timedelta(seconds=30)

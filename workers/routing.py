@@ -16,7 +16,7 @@ from models.policy import PolicyFile
 from models.tables import Access, Account, CaseRow, CaseSubject, InboxEvent, TaskRow, wall
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
-from workflows.steps import Start, reactions_of
+from workflows.steps import Start, name_of, reactions_of
 
 TOO_OLD: Final = "the fact is older than starts.oldest_fact_days"
 RESTS: Final = "it rests for this account until"
@@ -49,12 +49,6 @@ class Route:
 
     deliveries: tuple[Delivery, ...]
     reason: str
-
-
-def name_of(playbook: type[Playbook]) -> str:
-    """The playbook's name, as its `@workflow.defn` gives it."""
-    name: str = playbook.__temporal_workflow_definition.name  # type: ignore[attr-defined]
-    return name
 
 
 def case_id_of(name: str, fact: Fact) -> str:

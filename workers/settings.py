@@ -1,17 +1,21 @@
-"""Settings from the environment or .env; each problem is one sentence that says what to do."""
+"""Settings from the environment or .env; each problem is one sentence that says what to do.
+
+Every command reads them, so what only the checks need is imported by the checks.
+"""
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from activities.outgoing_webhooks import refusal
-from models.database import DEFAULT_URL, BadDatabaseUrl, async_url
-from web.rate_limits import Rate, RateLimits
+from models.database_url import DEFAULT_URL, BadDatabaseUrl, async_url
 from web.standard_webhooks import BadSecret, key_of
 from workers.codec import BadPayloadKeys, PayloadKey, read_keys
+
+if TYPE_CHECKING:
+    from web.rate_limits import RateLimits
 
 STRIPE_KEY: Final = re.compile(r"(sk|rk)_(test|live)_\w{4,}")
 WEBHOOK_SECRET: Final = re.compile(r"whsec_[\w+/=-]{4,}")
@@ -116,8 +120,10 @@ class Settings(BaseSettings):
         return "_live_" in self.stripe_api_key.get_secret_value()
 
     @property
-    def rate_limits(self) -> RateLimits:
+    def rate_limits(self) -> "RateLimits":
         """The limits for one address; after a quiet time it may take ten seconds' worth at once."""
+        from web.rate_limits import Rate, RateLimits
+
         return RateLimits(
             webhooks=Rate(self.holdfast_webhooks_per_s, max(1, int(10 * self.holdfast_webhooks_per_s))),
             pages=Rate(self.holdfast_pages_per_s, max(1, int(10 * self.holdfast_pages_per_s))),
@@ -155,6 +161,8 @@ class Settings(BaseSettings):
         if self.product_webhook_url and not self.product_webhook_secret.get_secret_value():
             found.append("PRODUCT_WEBHOOK_SECRET is not set, but PRODUCT_WEBHOOK_URL is: the webhook must be signed")
         if self.product_webhook_url:
+            from activities.outgoing_webhooks import refusal
+
             refused = refusal(self.product_webhook_url, allow_private=self.product_may_be_private)
             if refused:
                 found.append(f"PRODUCT_WEBHOOK_URL {refused}")

@@ -98,6 +98,12 @@ def when(fact: str) -> Callable[[Reaction], Reaction]:
     return mark
 
 
+def name_of(playbook: type) -> str:
+    """The playbook's name, as its `@workflow.defn` gives it."""
+    name: str = playbook.__temporal_workflow_definition.name  # type: ignore[attr-defined]
+    return name
+
+
 def reactions_of(playbook: type) -> dict[str, str]:
     """The facts a playbook answers, each with the name of its method."""
     methods = ((name, getattr(playbook, name)) for name in dir(playbook) if not name.startswith("__"))
