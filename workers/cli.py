@@ -30,6 +30,7 @@ from workers.processes import (
     run_worker,
     told_to_stop,
 )
+from workers.reconcile_command import reconcile_command
 from workers.scan_commands import scan, schedules_app
 from workers.settings import Settings
 from workers.temporal_process import TemporalServerError
@@ -49,6 +50,7 @@ app.add_typer(schedules_app, name="schedules")
 app.add_typer(events_app, name="events")
 app.add_typer(inbox_app, name="inbox")
 app.command("import")(import_command)
+app.command("reconcile")(reconcile_command)
 
 By = Annotated[str, typer.Option(help="Who says so; kept in the case's history.")]
 CaseId = Annotated[str, typer.Argument(help="The case's id, such as payment-failure/in_123.")]
@@ -303,6 +305,24 @@ def skip(
 def end(case: CaseId, by: By = "the command line") -> None:
     """End the run now and give back what it took away: banner, risk signal, restriction."""
     _steer("end", case, by)
+
+
+@cases_app.command()
+def settle(
+    key: Annotated[str, typer.Argument(help="The effect's key, as `cases show --json` and the person's task name it.")],
+    word: Annotated[str, typer.Argument(help="done or not_done.")],
+    by: By = "the command line",
+) -> None:
+    """Say what became of an effect in doubt, such as a mail whose answer was lost. It is not done again either way.
+
+    Exit code 1 if it is not in doubt, 2 if the word is neither done nor not_done.
+    """
+
+    async def work() -> int:
+        async with open_database(Settings()) as database:
+            return await case_commands.settle(database, key, word, by)
+
+    run(work())
 
 
 @app.command(hidden=True)
