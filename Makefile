@@ -6,7 +6,7 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench bench-scan bench-import fuzz clean
+.PHONY: help setup demo test check format up lock bench bench-scan bench-import deploy-drill mutants fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,12 @@ up: $(STAMP) ## worker, web and a Temporal server that keeps its data
 
 bench: $(STAMP) ## the measurements in docs, again
 	@$(BIN)/python -m bench $(ARGS)
+
+mutants: $(STAMP) ## take each guard out, in a copy, and see its test go red
+	@$(BIN)/python -m bench.mutants $(ARGS)
+
+deploy-drill: $(STAMP) ## 200 sleeping runs meet a deploy that edits every playbook (ARGS="--runs 40" for fewer)
+	@$(BIN)/python -m bench.deploy $(ARGS)
 
 fuzz: $(STAMP) ## a million hostile inputs in some minutes (RUNS=10000 for fewer); what breaks is kept in tests/fuzz/found
 	@$(BIN)/python -m tests.fuzz --runs $(or $(RUNS),1000000) $(ARGS)

@@ -19,6 +19,7 @@ from models import facts, ledger, onboarding, usage
 from models.cases import Batch, Reading
 from models.customers import ChecklistItem, Contact, Contract, OfferRow, Owner, UsageDay
 from models.database import Database
+from models.learning import HANDOFF
 from models.money import money
 from models.picture import Person, Picture
 from models.policy import Policy, PolicyFile
@@ -167,28 +168,37 @@ class OnboardingWatch(Facts):
         done = {row.item: row.done_at for row in (await session.exec(statement)).all()}
         still = onboarding.open_items(done, rules)
         missed = onboarding.missed_milestones(done, account.signed_up_at or opened, batch.now, rules)
+        due = onboarding.due_items(done, (batch.now - opened).days, rules)
         counts = await usage_of(session, account.id, batch.now.date() + timedelta(days=1))
         points = onboarding.score_of(done, counts, policy, batch.now.date())
         following = onboarding.name_of(still[0], rules) if still else "the next step"
         signed_up, first_value = account.signed_up_at or opened, done.get("first_value")
+        hours = (first_value - signed_up) / timedelta(hours=1) if first_value else -1
+        wanted = rules.first_value_hours.get(account.segment, rules.first_value_limit_hours)
+        since = batch.now.date() - timedelta(days=30)
+        what = policy.words.value_metric
+        made = usage.total(counts, policy.usage.report_metric, since, batch.now.date() + timedelta(days=1))
         return Seen(
             readings={
                 "done_items": " ".join(sorted(done)),
                 "open_items": " ".join(still),
+                "due_items": " ".join(due),
                 "missed": " ".join(missed),
                 "completion": onboarding.completion(done, rules),
                 "onboarding_score": int(points),
                 "onboarding_band": onboarding.band(points, rules),
                 "pattern": rules.pattern,
-                "first_value_h": round((first_value - signed_up) / timedelta(hours=1)) if first_value else -1,
+                "first_value_h": round(hours),
+                "first_value_in_time": first_value is not None and hours <= wanted,
                 "d30_lift": max((lift for item, lift in rules.milestone_lift.items() if item in done), default=0),
                 "roi_tenths": usage.latest(counts, "roi_tenths", -1),
             },
             fields={
-                "goals": await _goals(session, account.id),
-                "open_items": ", ".join(onboarding.name_of(item, rules) for item in still) or "nothing is left",
+                **await _handoff(session, account.id),
+                "open_items": ", ".join(onboarding.name_of(item, rules) for item in due),
                 "next_step": following,
                 "next_url": policy.links.wizard,
+                "value_metric": f"{made} {what} in the last 30 days" if made else f"no {what} yet",
             },
         )
 
@@ -208,7 +218,7 @@ class ChurnWatch(Facts):
         return Seen(
             over=facts.SUBSCRIPTION_REACTIVATED if back else "",
             readings={"churned_days": max(0, (batch.now - at).days)},
-            fields={"churned_on": f"{at:%d %B %Y}"},
+            fields={"churned_on": f"{at.day} {at:%B %Y}", "reactivate_url": policy.links.reactivate},
         )
 
 
@@ -287,14 +297,20 @@ async def _was_told(session: AsyncSession, account: str, kind: str, since: datet
     return (await session.exec(statement)).first() is not None
 
 
-async def _goals(session: AsyncSession, account: str) -> str:
-    """The customer's goals, from the sales handoff (P7.2); words for people, never for a payload."""
+async def _handoff(session: AsyncSession, account: str) -> dict[str, Field]:
+    """The sales handoff (P7.2, P7.3): the goals, and the rest of it in a line; words for people, not for a payload."""
     statement = select(InboxEvent.body).where(
-        InboxEvent.account_id == account, InboxEvent.kind == facts.HANDOFF_COMPLETED
+        InboxEvent.account_id == account, InboxEvent.kind == facts.HANDOFF_COMPLETED, col(InboxEvent.learned)
     )
     body = (await session.exec(statement.order_by(col(InboxEvent.id).desc()))).first()
     said = orjson.loads(body).get("data", {}) if body else {}
-    return str(said.get("goals", "")) if isinstance(said, dict) else ""
+    words = {name: _listed(said.get(name, "")) for name in HANDOFF}
+    rest = (f"{name.replace('_', ' ')}: {each}" for name, each in words.items() if each and name != "goals")
+    return {"goals": words["goals"], "handoff": "; ".join(rest)}
+
+
+def _listed(said: object) -> str:
+    return ", ".join(str(each) for each in said) if isinstance(said, list) else str(said)
 
 
 async def _apply_offer(session: AsyncSession, case: str) -> str:

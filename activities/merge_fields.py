@@ -69,6 +69,7 @@ class Fields:
             "executive_name": policy.people.executive_name,
             "value": "not on record",
             "goals": "",
+            "handoff": "",
             "open_items": "",
             "usage_summary": "",
             "feature": policy.words.feature,

@@ -167,7 +167,7 @@ async def write_progress(session: AsyncSession, case: CaseRow, batch: Batch, pic
     at_stake = picture.readings.get("at_stake")
     case.at_stake = at_stake if isinstance(at_stake, int) and at_stake > 0 else case.at_stake
     session.add(case)
-    await _write_subjects(session, picture)
+    await _write_subjects(session, batch, picture)
     await _write_notes(session, batch)
     for key, outcome in batch.answered.items():
         await finish_task(session, key, outcome, batch.now)
@@ -181,9 +181,15 @@ async def finish_task(session: AsyncSession, key: str, outcome: str, at: datetim
         session.add(task)
 
 
-async def _write_subjects(session: AsyncSession, picture: Picture) -> None:
-    """Write what became of each subject, in every case it is part of."""
-    statement = select(CaseSubject).where(col(CaseSubject.subject).in_(list(picture.fates)))
+async def _write_subjects(session: AsyncSession, batch: Batch, picture: Picture) -> None:
+    """Write what became of each subject; of what was looked at where it is billed, in every case it is part of.
+
+    A win-back names the invoice that brought it about, but whether that is paid is not for it to say.
+    """
+    statement = select(CaseSubject).where(
+        col(CaseSubject.subject).in_(list(picture.fates)),
+        or_(CaseSubject.case_id == batch.case, col(CaseSubject.subject).in_(list(picture.owed))),
+    )
     for row in (await session.exec(statement)).all():
         owed = picture.owed.get(row.subject)
         if owed:
@@ -208,7 +214,7 @@ async def close(session: AsyncSession, batch: Batch, picture: Picture, reason: s
         return True
     if reason not in batch.partings and await news_count(session, batch) != picture.mark:
         raise LookAgain
-    await _write_subjects(session, picture)
+    await _write_subjects(session, batch, picture)
     if batch.watch and any(row.subject not in picture.fates for row in await subjects_of(session, batch.case)):
         return False
     case.ended, case.state, case.ended_at = True, "ended", batch.now

@@ -298,3 +298,19 @@ class CaseNote(SQLModel, table=True):
     at: datetime = Field(sa_type=UtcDateTime)
     by: str
     text: str
+
+
+class CodecRead(SQLModel, table=True):
+    """Somebody read encrypted payloads through the codec server: who, when and how many, never what they said.
+
+    `workflow_id` is empty unless the reader's program sent it; the Temporal Web UI does not.
+    """
+
+    __tablename__ = "codec_reads"
+
+    id: int | None = Field(default=None, primary_key=True)
+    wall_read_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime, index=True)
+    who: str
+    namespace: str
+    workflow_id: str = ""
+    payloads: int

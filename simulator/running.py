@@ -170,7 +170,8 @@ async def simulator_running(seed: int = 1, port: int = 0) -> AsyncIterator[Simul
             if not thread.is_alive():
                 raise RuntimeError("the simulator did not start")
             await asyncio.sleep(0.005)
-        async with aiohttp.ClientSession() as session:
+        # On a busy machine the server may close an idle connection just when we pick it up again.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             yield SimulatorControl(simulator.world.base_url, session, simulator)
     finally:
         server.should_exit = True

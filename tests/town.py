@@ -82,7 +82,9 @@ class Town:
 
     # What happens.
 
-    async def customer(self, *outcomes: str, number: str = "4242424242424242", **metadata: str) -> Customer:
+    async def customer(
+        self, *outcomes: str, number: str = "4242424242424242", cents: int = 2900, **metadata: str
+    ) -> Customer:
         """Somebody with a card that pays once and then answers with `outcomes`, the last one for ever."""
         v1 = self.stripe.v1
         self.people["made"] += 1
@@ -101,7 +103,7 @@ class Town:
         await self.simulator.set_issuer(card.id, {"script": ["ok", *outcomes]})
         product = await v1.products.create_async({"name": "Pro"})
         price = await v1.prices.create_async(
-            {"currency": "usd", "unit_amount": 2900, "product": product.id, "recurring": {"interval": "month"}}
+            {"currency": "usd", "unit_amount": cents, "product": product.id, "recurring": {"interval": "month"}}
         )
         subscription = await v1.subscriptions.create_async({"customer": person.id, "items": [{"price": price.id}]})
         return Customer(person.id, subscription.id, card.id)
@@ -240,7 +242,12 @@ class Town:
 
 @asynccontextmanager
 async def town(
-    client: Client, simulator: SimulatorControl, database_url: str, policy: dict[str, Any] | None = None
+    client: Client,
+    simulator: SimulatorControl,
+    database_url: str,
+    policy: dict[str, Any] | None = None,
+    *,
+    task_queue: str = "",
 ) -> AsyncIterator[Town]:
     """Everything running, on a fresh simulator and a migrated database."""
     await simulator.reset()
@@ -259,7 +266,7 @@ async def town(
         link_secret=LINK_SECRET,
     )
     assembled = assemble(database, rules, outside)
-    task_queue = f"town-{uuid.uuid4()}"
+    task_queue = task_queue or f"town-{uuid.uuid4()}"
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
     relay = Relay(
         database,

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,6 +19,8 @@ from workers import cases as case_commands
 from workers import migrate as migrations
 from workers.audit import Report, audit
 from workers.cli_authors import register
+from workers.codec import BadPayloadKeys, new_key
+from workers.codec_server import codec_problems
 from workers.connect import connect
 from workers.console import AsJson, complain, run
 from workers.intake_commands import events_app, import_command, inbox_app
@@ -25,6 +28,7 @@ from workers.processes import (
     log_to_stderr,
     open_database,
     outside_world,
+    run_codec,
     run_relay,
     run_web,
     run_worker,
@@ -51,6 +55,8 @@ app.add_typer(events_app, name="events")
 app.add_typer(inbox_app, name="inbox")
 app.command("import")(import_command)
 app.command("reconcile")(reconcile_command)
+keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 By = Annotated[str, typer.Option(help="Who says so; kept in the case's history.")]
 CaseId = Annotated[str, typer.Argument(help="The case's id, such as payment-failure/in_123.")]
@@ -79,6 +85,7 @@ KNOWN = (
     TemporalServerError,
     PolicyError,
     BadDatabaseUrl,
+    BadPayloadKeys,
     case_commands.CaseError,
     RuntimeError,
     LookupError,
@@ -102,9 +109,9 @@ def _explain(error: Exception) -> int:
     return 1
 
 
-def _checked() -> Settings:
+def _checked(problems_of: Callable[[Settings], list[str]] = Settings.problems) -> Settings:
     settings = Settings()
-    problems = settings.problems()
+    problems = problems_of(settings)
     if problems:
         for problem in problems:
             complain(problem)
@@ -177,6 +184,24 @@ def web(temporal_ui: Annotated[str, typer.Option(help="URL of the Temporal Web U
         await run_web(settings, told_to_stop(), temporal_ui)
 
     run(work())
+
+
+@app.command()
+def codec() -> None:
+    """Run the codec server, which decrypts payloads for the Temporal Web UI. See docs/encryption.md."""
+    settings = _checked(codec_problems)
+    log_to_stderr()
+
+    async def work() -> None:
+        await run_codec(settings, told_to_stop())
+
+    run(work())
+
+
+@keys_app.command("new")
+def new_payload_key() -> None:
+    """Print a fresh "id:key" for HOLDFAST_PAYLOAD_KEYS: put it in front of those that are there."""
+    sys.stdout.write(f"{new_key()}\n")
 
 
 @app.command()

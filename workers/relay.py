@@ -188,7 +188,7 @@ class Relay:
                 task_queue=self._task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                search_attributes=attributes_of(case),
+                search_attributes=attributes_of(case, with_amount=self._client.data_converter.payload_codec is None),
                 static_summary=headline(case),
                 static_details=f"Account `{case.account}`, subject `{case.subject}`, policy `{case.policy.version}`.",
             )

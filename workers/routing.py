@@ -134,9 +134,11 @@ class Router:
         if known:
             again = StartRun(self._playbooks[name], await self._case(session, known, event))
             return (None if known.started else again), f"{case_id} is open already"
-        if start.only_if_limited and not await self._limited_and_alone(session, fact.account):
+        if start.only_if_limited and not await self._limited_and_alone(session, name, fact.account):
             return None, ""
-        lane = fact.subject.partition("/")[0] if self._playbooks[name].one_for_each_subject else ""
+        # A contract's or card's runs follow one another by date; each offer is one of its own.
+        part = fact.subject if start.by == "object" else fact.subject.partition("/")[0]
+        lane = part if self._playbooks[name].one_for_each_subject else ""
         joined = await self._join(session, name, lane, start, fact, event)
         if joined:
             return joined
@@ -162,7 +164,7 @@ class Router:
         await session.flush()
         session.add(CaseSubject(case_id=case_id, subject=row.subject, at_stake=event.at_stake, joined_at=fact.at))
         if start.only_if_limited:
-            await self._take_over_what_is_left(session, row, fact)
+            await self._take_over_what_is_left(session, name, row, fact)
         return StartRun(self._playbooks[name], case), f"started {case_id}"
 
     def _too_old(self, fact: Fact) -> str:
@@ -194,17 +196,30 @@ class Router:
             return True
         return fact.subject.partition("/")[0] == case.lane
 
-    async def _limited_and_alone(self, session: AsyncSession, account: str) -> bool:
+    async def _limited_and_alone(self, session: AsyncSession, name: str, account: str) -> bool:
+        """Whether the account is limited, and no open case looks at what would lift that: a win-back does not."""
         access = await session.get(Access, account)
-        limited = access is not None and access.level != "full"
-        return limited and not await self._open_cases(session, account)
+        if access is None or access.level == "full":
+            return False
+        akin = self._akin(name)
+        return not any(case.playbook in akin for case in await self._open_cases(session, account))
 
-    async def _take_over_what_is_left(self, session: AsyncSession, case: CaseRow, fact: Fact) -> None:
+    def _akin(self, name: str) -> list[str]:
+        """The playbooks that look at the same source of truth, and so speak of the same kind of subject."""
+        watches = self._playbooks[name].watches
+        return [other for other, playbook in self._playbooks.items() if playbook.watches == watches]
+
+    async def _take_over_what_is_left(self, session: AsyncSession, name: str, case: CaseRow, fact: Fact) -> None:
         """Make what ended cases of the account left unpaid subjects of this one."""
         statement = (
             select(CaseSubject.subject)
             .join(CaseRow, col(CaseRow.id) == col(CaseSubject.case_id))
-            .where(CaseRow.account_id == case.account_id, CaseSubject.fate == "", CaseRow.id != case.id)
+            .where(
+                CaseRow.account_id == case.account_id,
+                CaseSubject.fate == "",
+                CaseRow.id != case.id,
+                col(CaseRow.playbook).in_(self._akin(name)),
+            )
             .distinct()
         )
         for subject in (await session.exec(statement)).all():

@@ -11,6 +11,7 @@ from activities.outgoing_webhooks import refusal
 from models.database import DEFAULT_URL, BadDatabaseUrl, async_url
 from web.rate_limits import Rate, RateLimits
 from web.standard_webhooks import BadSecret, key_of
+from workers.codec import BadPayloadKeys, PayloadKey, read_keys
 
 STRIPE_KEY: Final = re.compile(r"(sk|rk)_(test|live)_\w{4,}")
 WEBHOOK_SECRET: Final = re.compile(r"whsec_[\w+/=-]{4,}")
@@ -42,8 +43,16 @@ class Settings(BaseSettings):
     public_url: str = "http://127.0.0.1:8080"
     link_secret: SecretStr = SecretStr("")
     holdfast_policy: Path | None = None
+    holdfast_payload_keys: SecretStr = SecretStr("")
+    holdfast_payload_keys_file: Path | None = None
+    holdfast_codec_host: str = "127.0.0.1"
+    holdfast_codec_port: int = 8081
+    holdfast_codec_secret: SecretStr = SecretStr("")
+    holdfast_codec_oidc_issuer: str = ""
+    holdfast_codec_oidc_audience: str = ""
+    holdfast_codec_origins: str = "http://127.0.0.1:8233,http://localhost:8233"
 
-    @field_validator("holdfast_policy", "product_webhook_private", mode="before")
+    @field_validator("holdfast_policy", "product_webhook_private", "holdfast_payload_keys_file", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -76,6 +85,31 @@ class Settings(BaseSettings):
     def tokens(self) -> tuple[str, ...]:
         """The bearer tokens of `PUT /api/...`; none: it is off."""
         return _listed(self.api_tokens)
+
+    @property
+    def payload_keys(self) -> tuple[PayloadKey, ...]:
+        """The keys that payloads in Temporal are encrypted with, newest first; none means that they are not.
+
+        Raises:
+            BadPayloadKeys: they are malformed, named in two ways, or their file cannot be read.
+        """
+        text, path = self.holdfast_payload_keys.get_secret_value(), self.holdfast_payload_keys_file
+        if path is None:
+            return read_keys(text, "HOLDFAST_PAYLOAD_KEYS")
+        name = "HOLDFAST_PAYLOAD_KEYS_FILE"
+        if text:
+            raise BadPayloadKeys(f"HOLDFAST_PAYLOAD_KEYS and {name} are both set: leave one empty")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadPayloadKeys(f"{name}: {path} cannot be read ({type(error).__name__})") from None
+        # An empty file is somebody's mistake, and must not switch encryption off.
+        return read_keys(text or " ", f"{name}: {path}")
+
+    @property
+    def codec_origins(self) -> tuple[str, ...]:
+        """The Web UIs that may ask the codec server."""
+        return tuple(each.strip() for each in self.holdfast_codec_origins.split(",") if each.strip())
 
     @property
     def livemode(self) -> bool:
@@ -128,6 +162,10 @@ class Settings(BaseSettings):
         try:
             async_url(self.database_url)
         except BadDatabaseUrl as error:
+            found.append(str(error))
+        try:
+            _ = self.payload_keys
+        except BadPayloadKeys as error:
             found.append(str(error))
         return found
 

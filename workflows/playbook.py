@@ -10,10 +10,10 @@ import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import ClassVar, Final, Literal, NoReturn
+from typing import Any, ClassVar, Final, Literal, NoReturn
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RetryPolicy, SearchAttributeUpdate
 
 from models import facts
 from models.cases import Batch, Case, Effect, Ending, Outcome, Parting, Task
@@ -307,9 +307,12 @@ class Playbook(Commands, Verbs):
         # Left out or taken, the same commands follow: then days and conditions may change under sleeping runs.
         if step.stage:
             self._stage = self._stage if why_not else step.stage
-            owed = self.reading("at_stake", self.case.at_stake)
-            amount = float(major(int(owed), self.case.currency))
-            workflow.upsert_search_attributes([STAGE.value_set(self._stage or STARTED), AT_STAKE.value_set(amount)])
+            shown: list[SearchAttributeUpdate[Any]] = [STAGE.value_set(self._stage or STARTED)]
+            # A run that was started without its amount in clear is one whose payloads are encrypted.
+            if workflow.info().typed_search_attributes.get(AT_STAKE) is not None:
+                owed = self.reading("at_stake", self.case.at_stake)
+                shown.append(AT_STAKE.value_set(float(major(int(owed), self.case.currency))))
+            workflow.upsert_search_attributes(shown)
         self._taking = step.name
         asks = any(isinstance(effect, Task) and effect.deadline for effect in self._queued)
         closing = None

@@ -53,6 +53,7 @@ FULL: dict[str, str | int] = {
     "topic": "Analytics walkthrough",
     "day": 5,
     "goals": "one report a week without manual work",
+    "handoff": "stakeholders: Zoe, Bo; promised: import of old data",
     "updates": "Reports can now be scheduled, and the import takes spreadsheets.",
     "churned_on": "Monday 2 November",
     "card_last4": "4242",
@@ -60,7 +61,7 @@ FULL: dict[str, str | int] = {
     "resume_date": "Monday 1 March",
 }
 # What a letter may honestly have to do without.
-MAY_LACK = ("first_name", "account_name", "card_last4", "open_items", "goals", "usage_summary")
+MAY_LACK = ("first_name", "account_name", "card_last4", "open_items", "goals", "handoff", "usage_summary")
 BLANK: dict[str, str | int] = {
     **dict.fromkeys(MAY_LACK, ""),
     "csm_name": "your team at Northwind Labs",
@@ -98,6 +99,8 @@ MARKETING: dict[str, set[str]] = {
     "onboarding.help": {"help_url", "booking_url"},
     "onboarding.session": {"topic", "day", "booking_url"},
     "onboarding.group": {"topic", "day", "booking_url"},
+    "onboarding.self_guided": {"topic", "day", "help_url"},
+    "onboarding.weekend": {"help_url"},
     "winback.exec": OFFER | {"executive_name"},
     "winback.csm": OFFER,
     "winback.last": {"expires", "offer_url"},
@@ -122,9 +125,9 @@ GUIDES: dict[str, set[str]] = {
     "renewal.roi_report": {"renewal_date", "value", "usage_summary"},
     "renewal.escalation": {"renewal_date", "value", "days_left"},
     "renewal.catch_up": {"renewal_date", "missed"},
-    "onboarding.call": {"day", "topic", "goals"},
+    "onboarding.call": {"day", "topic", "goals", "handoff"},
     "onboarding.expansion": set(),
-    "onboarding.plan": {"goals"},
+    "onboarding.plan": {"goals", "handoff"},
     "winback.call": {"churned_on"},
     "winback.outreach": {"churned_on"},
     "predunning.csm": {"exp_date"},
@@ -133,8 +136,9 @@ for name in ("outreach", "screen_share", "recovery_plan", "executive"):
     GUIDES[f"usage.{name}"] = {"usage_delta"}
 for name in ("prep", "kickoff", "assess", "pricing", "negotiation", "final_terms", "close"):
     GUIDES[f"renewal.{name}"] = {"renewal_date", "value"}
-for name in ("check_in", "rescue", "escalation", "assessment"):
+for name in ("check_in", "rescue", "escalation"):
     GUIDES[f"onboarding.{name}"] = {"open_items"}
+GUIDES["onboarding.assessment"] = {"goals", "handoff", "open_items"}
 
 MAILS = [*MARKETING, *SERVICE]
 TO_CUSTOMERS = [*MAILS, *IN_APP]
@@ -173,7 +177,7 @@ def parts(letter: Letter) -> list[str]:
 
 def test_every_letter_asked_for_is_there() -> None:
     assert set(KEYS) <= set(templates())
-    assert len(KEYS) == len(MARKETING) + len(SERVICE) + len(IN_APP) + len(GUIDES) == 72
+    assert len(KEYS) == len(MARKETING) + len(SERVICE) + len(IN_APP) + len(GUIDES) == 74
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -484,7 +488,9 @@ def test_c7_4_the_session_guide_names_day_topic_and_goals() -> None:
     guide = write("onboarding.call")
     assert guide.subject == "Onboarding, day 5 - Analytics walkthrough: Harbor Foods"
     assert "Goals: one report a week without manual work\n" in guide.text
-    for key in ("onboarding.call", "onboarding.plan"):
+    for key in ("onboarding.call", "onboarding.plan", "onboarding.assessment"):
+        assert "From sales: stakeholders: Zoe, Bo; promised: import of old data\n" in write(key).text
+        assert "From sales" not in write(key, handoff="").text
         assert "Goals: none on record yet; ask for them\n" in write(key, goals="").text
 
 
@@ -492,6 +498,16 @@ def test_c7_5_pick_up_where_you_left_off() -> None:
     assert write("onboarding.drop").subject == "Pick up where you left off"
     for key in ("onboarding.drop", "onboarding.nudge"):
         assert "Next step: connect a data source\n" in write(key).text
+
+
+def test_a_company_whose_name_ends_with_a_full_stop_has_one_only() -> None:
+    for key in MAILS:
+        for part in parts(write(key, company="Northwind Inc."))[1:]:
+            assert "Northwind Inc.." not in part and re.search(r"(with|of) Northwind Inc\. ?", part)
+
+
+def test_p7_13_a_day_without_a_session_says_that_support_is_there() -> None:
+    assert "Support is there for you." in write("onboarding.weekend").text
 
 
 def test_p7_18_one_to_one_or_group() -> None:

@@ -21,7 +21,7 @@ async def test_a_finished_month_is_clean_against_stripe_and_temporal(place: Town
     await place.pass_time(waiting.case, DAY)
     report = await audit(place.database, client=place.client, billing=place.billing)
     assert report.violations == []
-    assert report.counts["cases"] == 3
+    assert report.counts["cases"] == 4  # the suspension started a win-back (P1.8)
 
 
 def effect(**more: Any) -> EffectRow:

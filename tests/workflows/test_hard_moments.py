@@ -6,6 +6,7 @@ import pytest
 from temporalio.api.enums.v1.workflow_pb2 import PENDING_ACTIVITY_STATE_SCHEDULED
 
 from models.tables import CaseRow, CaseSubject, TaskRow
+from tests.playbook_kit import Kit
 from tests.town import DAY, HOUR, Town
 from tests.workflows.test_payment_failure import access_level
 from workers.cases import steer
@@ -89,7 +90,26 @@ async def test_p1_14_access_comes_back_only_when_nothing_else_is_due(place: Town
     await place.arrive()
     assert (await place.finish(f"reinstatement/{second}")).outcome == "reinstated"
     assert await access_level(place, person) == "full"
-    assert {row.fate for row in await place.rows(CaseSubject)} == {"paid"}
+    billed = [row for row in await place.rows(CaseSubject) if not row.case_id.startswith("win-back/")]
+    assert {row.fate for row in billed} == {"paid"}
+
+
+async def test_p1_14_a_win_back_does_not_say_what_became_of_an_invoice(place: Town) -> None:
+    person = await place.payment_fails("insufficient_funds")
+    kit = Kit(place)
+    usage = await kit.start("usage.declined", person.id, value="moderate")
+    await usage.finish()
+    await place.pass_time(person.case, 31 * DAY)
+    win_back = f"win-back/{person.invoice}"
+    await kit.tell("contact.unsubscribed", person.id, at=(await place.case(win_back)).opened_at + DAY)
+    assert (await place.finish(win_back)).outcome == "unsubscribed"
+    assert {row.fate for row in await place.rows(CaseSubject, case_id=person.case)} == {""}
+    await place.simulator.customer_pays(person.invoice, behaviour={"always": "ok"})
+    await place.arrive()
+    reinstatement = f"reinstatement/{person.invoice}"
+    assert (await place.finish(reinstatement)).outcome == "reinstated"
+    assert [row.subject for row in await place.rows(CaseSubject, case_id=reinstatement)] == [person.invoice]
+    assert {row.fate for row in await place.rows(CaseSubject, case_id=person.case)} == {"paid"}
 
 
 async def test_t1_1_a_failed_checkout_is_not_dunned(place: Town) -> None:
