@@ -216,27 +216,8 @@ class Relay:
         async with self._db.writing() as session:
             case = await ledger.lock_case(session, delivery.case_id)
             if gone and not case.ended:
-                await self._lose(session, case)
+                await lose(session, case, self._router.default_owner)
             return case.ended and case.reason in (PLAN_DONE, ENDED_BY_LEAD, RUN_LOST)
-
-    async def _lose(self, session: AsyncSession, case: CaseRow) -> None:
-        """Close a case whose run is gone without having closed it (terminated, or lost): a person has to know."""
-        if not case.started:
-            raise LookupError(f"{case.id} has no run yet; it is being started")
-        log.error("relay.run_lost", case=case.id)
-        case.ended, case.state, case.stage = True, "ended", "run_lost"
-        case.outcome, case.reason, case.ended_at = "run_lost", RUN_LOST, wall()
-        session.add(case)
-        task = TaskRow(
-            key=f"{case.id}/run_lost/1",
-            account_id=case.account_id,
-            case_id=case.id,
-            owner=self._router.default_owner,
-            title="A run was terminated before its end: see what this account still needs",
-            opened_at=wall(),
-            due_at=wall() + timedelta(days=1),
-        )
-        await ledger.insert_once(session, task)
 
     async def _later(self, event: InboxEvent, delay: timedelta, reason: str, *, counted: bool) -> None:
         tries = event.tries + counted
@@ -270,6 +251,30 @@ class Relay:
                 row.state, row.reason, row.wall_settled_at = state, reason[:500], wall()
                 row.account_id = event.account_id
                 session.add(row)
+
+
+async def lose(session: AsyncSession, case: CaseRow, owner: str) -> None:
+    """Close a case whose run is gone without having closed it (terminated, or lost): a person, `owner`, has to know.
+
+    Raises:
+        LookupError: it has no run yet.
+    """
+    if not case.started:
+        raise LookupError(f"{case.id} has no run yet; it is being started")
+    log.error("relay.run_lost", case=case.id)
+    case.ended, case.state, case.stage = True, "ended", "run_lost"
+    case.outcome, case.reason, case.ended_at = "run_lost", RUN_LOST, wall()
+    session.add(case)
+    task = TaskRow(
+        key=f"{case.id}/run_lost/1",
+        account_id=case.account_id,
+        case_id=case.id,
+        owner=owner,
+        title="A run was terminated before its end: see what this account still needs",
+        opened_at=wall(),
+        due_at=wall() + timedelta(days=1),
+    )
+    await ledger.insert_once(session, task)
 
 
 async def account_called(session: AsyncSession, event: InboxEvent) -> str:
