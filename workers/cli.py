@@ -23,6 +23,7 @@ from workers.codec import BadPayloadKeys, new_key
 from workers.codec_server import codec_problems
 from workers.connect import connect
 from workers.console import AsJson, complain, run
+from workers.doctor import doctor
 from workers.intake_commands import events_app, import_command, inbox_app
 from workers.processes import (
     log_to_stderr,
@@ -55,6 +56,7 @@ app.add_typer(events_app, name="events")
 app.add_typer(inbox_app, name="inbox")
 app.command("import")(import_command)
 app.command("reconcile")(reconcile_command)
+app.command()(doctor)
 keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 

@@ -7,6 +7,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
@@ -34,6 +35,17 @@ async def downgrade(database: Database, revision: str) -> None:
     async with database.engine.connect() as connection:
         await connection.run_sync(lambda sync: command.downgrade(_config(sync), revision))
         await connection.commit()
+
+
+async def revisions(database: Database) -> tuple[str, str]:
+    """The migration the database is at, empty before the first, and the newest there is."""
+
+    def look(connection: Connection) -> tuple[str, str]:
+        newest = ScriptDirectory.from_config(_config(connection)).get_current_head() or ""
+        return MigrationContext.configure(connection).get_current_revision() or "", newest
+
+    async with database.engine.connect() as connection:
+        return await connection.run_sync(look)
 
 
 async def write_revision(database: Database, message: str) -> None:
