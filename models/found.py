@@ -4,7 +4,7 @@ Nothing here does anything to anybody. Rows are put back as they were, so that w
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlmodel import select
@@ -70,6 +70,8 @@ async def _ending(session: AsyncSession, said: Mapping[str, Any]) -> None:
 
 async def _effect(session: AsyncSession, account: str, said: Mapping[str, Any]) -> None:
     at = datetime.fromisoformat(said["at"])
+    # What one step did has one business time; the ledger keeps the order too.
+    claimed = min(at, wall()) + timedelta(microseconds=said["number"])
     row = EffectRow(
         key=said["key"],
         case_id=said["case"],
@@ -83,14 +85,20 @@ async def _effect(session: AsyncSession, account: str, said: Mapping[str, Any]) 
         reason=said["reason"],
         detail={"found": "in the run's history"},
         at=at,
-        wall_claimed_at=at,
+        wall_claimed_at=claimed,
         wall_settled_at=wall(),
     )
-    if await ledger.insert_once(session, row) and row.state == "done":
-        await _rows_it_wrote(session, row, at)
+    if not await ledger.insert_once(session, row):
+        # A copy made while a step was under way has its claim and not its end.
+        known = await session.get(EffectRow, row.key)
+        if known is None or known.state not in ("claimed", "in_doubt"):
+            return
+        await ledger.settle(session, row.key, said["state"], row.reason, row.detail)
+    if row.state == "done":
+        await _rows_it_wrote(session, row, at, said["template"])
 
 
-async def _rows_it_wrote(session: AsyncSession, row: EffectRow, at: datetime) -> None:
+async def _rows_it_wrote(session: AsyncSession, row: EffectRow, at: datetime, template: str) -> None:
     """The rows of ours that later effects depend on; what only people read comes back without its words."""
     what = row.what
     ids: dict[str, Any] = {"key": row.key, "account_id": row.account_id}
@@ -132,12 +140,12 @@ async def _rows_it_wrote(session: AsyncSession, row: EffectRow, at: datetime) ->
             expires_at=datetime.fromisoformat(what["expires"]),
         )
         await ledger.insert_once(session, offer)
-    elif row.kind in ("email", "banner") and what.get("template"):
+    elif row.kind in ("email", "banner") and template:
         message = Message(
             **ids,
             case_id=row.case_id,
             channel="email" if row.kind == "email" else "in_app",
-            template=what["template"],
+            template=template,
             subject=row.title,
             text=LOST_WORDS,
             at=at,

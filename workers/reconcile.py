@@ -20,9 +20,9 @@ from workers.relay import Relay
 
 COMPARED: Final[tuple[tuple[str, Comparison], ...]] = (
     ("runs and their rows", runs_and_their_rows),
+    ("cases and their runs", cases_and_their_runs),
     ("charges at Stripe and attempts", charges_and_attempts),
     ("Stripe's events and the inbox", events_and_the_inbox),
-    ("cases and their runs", cases_and_their_runs),
     ("unpaid invoices and cases", unpaid_invoices_and_cases),
     ("open cases and invoices", open_cases_and_invoices),
     ("attempts and invoices at Stripe", attempts_and_charges),

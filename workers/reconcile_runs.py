@@ -11,7 +11,7 @@ from temporalio.client import WorkflowExecution, WorkflowExecutionStatus, Workfl
 from temporalio.service import RPCError, RPCStatusCode
 
 from models import ledger
-from models.cases import Batch, Case, Effect, Ending, Outcome, Result
+from models.cases import Batch, Case, Effect, Email, Ending, Outcome, Result
 from models.tables import CaseRow, EffectRow, wall
 from workers.differences import PAGE, Difference, Sides
 from workers.relay import lose
@@ -32,7 +32,8 @@ class Told:
 
     case: Case
     began: datetime
-    effects: dict[str, tuple[Batch, Effect, Result]] = field(default_factory=dict)
+    effects: dict[str, tuple[Batch, Effect, Result, str]] = field(default_factory=dict)
+    """By key: the batch, the effect, its fate, and the template that was really used."""
     ending: Ending | None = None
     ended: datetime | None = None
 
@@ -63,12 +64,23 @@ async def told_by(sides: Sides, history: WorkflowHistory) -> Told:
     return told
 
 
-def _fates(batch: Batch, outcome: Outcome) -> dict[str, tuple[Batch, Effect, Result]]:
+def _fates(batch: Batch, outcome: Outcome) -> dict[str, tuple[Batch, Effect, Result, str]]:
     everything = [*batch.effects, *(batch.closing.effects if batch.closing else ())]
     for parting in batch.partings.values():
         everything.extend(parting.effects)
     effects = {effect.key: effect for effect in everything}
-    return {key: (batch, effects[key], result) for key, result in outcome.results.items() if key in effects}
+    decline = str(outcome.readings.get("decline", ""))
+    return {
+        key: (batch, effects[key], result, _template(effects[key], decline))
+        for key, result in outcome.results.items()
+        if key in effects
+    }
+
+
+def _template(effect: Effect, decline: str) -> str:
+    """The template a mail was made from, which may depend on how the card was refused."""
+    template = getattr(effect, "template", "")
+    return effect.by_decline.get(decline, template) if isinstance(effect, Email) else str(template)
 
 
 async def _histories(sides: Sides) -> AsyncIterator[tuple[WorkflowExecution, Told]]:
@@ -102,16 +114,33 @@ async def runs_and_their_rows(sides: Sides) -> AsyncIterator[Difference]:
                 "put the case back from the run's own input",
                 sides.found(case.id, case.account, told.began, {"case": _case(case, told), **_ending(told)}),
             )
-        keys = await sides.known(EffectRow, EffectRow.key, list(told.effects))
-        for key in [key for key in told.effects if key not in keys]:
-            batch, effect, result = told.effects[key]
+        states = await _states(sides, list(told.effects))
+        for number, (key, (batch, effect, result, template)) in enumerate(told.effects.items()):
+            state = states.get(key, "")
+            if state not in ("", "claimed", "in_doubt") or state == result.state:
+                continue
+            has = f"has it as {state.replace('_', ' ')}" if state else "has no row for it"
             yield Difference(
-                "ledger row lost",
-                f"{key} ({effect.kind}: {effect.title}) was {result.state} on {batch.now:%Y-%m-%d %H:%M} UTC, as its "
-                "run was told, but the ledger has no row for it",
+                "ledger row unfinished" if state else "ledger row lost",
+                f"{key} ({effect.kind}: {effect.title}) was {result.state.replace('_', ' ')} on "
+                f"{batch.now:%Y-%m-%d %H:%M} UTC, as its run was told, but the ledger {has}",
                 "put the row back as it was; nothing is done again",
-                sides.found(key, case.account, batch.now, {"effect": _effect(batch, effect, result)}),
+                sides.found(
+                    f"{key}/{state}" if state else key,
+                    case.account,
+                    batch.now,
+                    {"effect": {**_effect(batch, effect, result), "template": template, "number": number}},
+                ),
             )
+
+
+async def _states(sides: Sides, keys: list[str]) -> dict[str, str]:
+    """How the ledger has these effects."""
+    if not keys:
+        return {}
+    async with sides.database.reading() as session:
+        statement = select(EffectRow.key, EffectRow.state).where(col(EffectRow.key).in_(keys))
+        return dict((await session.exec(statement)).all())
 
 
 def _status(run: WorkflowExecution) -> str:

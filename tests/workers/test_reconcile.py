@@ -172,6 +172,19 @@ async def test_lost_ledger_rows_come_back_from_the_runs_history_and_nothing_is_d
     assert levels == ["restricted", "full"]
 
 
+async def test_a_claim_whose_end_the_run_was_told_is_finished(place: Town) -> None:
+    person = await place.payment_fails("insufficient_funds")
+    await place.pass_time(person.case, timedelta(hours=1))
+    mail = f"{person.case}/tell_them/4"
+    async with place.database.writing() as session:
+        await session.exec(delete(Message).where(col(Message.key) == mail))
+        await session.exec(update(EffectRow).where(col(EffectRow.key) == mail).values(state="claimed"))
+    first = await mended(place, "ledger row unfinished")
+    assert first[0].what.endswith("as its run was told, but the ledger has it as claimed")
+    assert [row.state for row in await place.rows(EffectRow, key=mail)] == ["done"]
+    assert [row.template for row in await place.rows(Message, key=mail)] == ["dunning.d0"]
+
+
 async def test_p1_14_an_account_that_owes_nothing_gets_its_access_back(place: Town) -> None:
     person = await place.payment_fails("insufficient_funds")
     await place.finish(person.case)
