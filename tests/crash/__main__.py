@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, Telemetr
 from models.database import Database
 from simulator.running import simulator_running
 from tests.crash.enumeration import Enumeration, Tally
+from tests.crash.paid import NEWS, paid_at_every_point
 from tests.crash.stage import Stage, stage
 from tests.crash.stories import PAIRS_OF, stories
 from workers import migrate
@@ -77,6 +79,13 @@ async def work(asked: argparse.Namespace, which: int) -> Tally:
         for story in wanted if asked.pairs != "none" else []:
             if str(story) == PAIRS_OF:
                 await Enumeration(place, story, tally, progress, (which, asked.jobs), asked.most).pairs()
+        if asked.paid and asked.playbook in ("", "payment-failure"):
+            for news in NEWS:
+                points = itertools.count(1 + which, asked.jobs)
+                mine = itertools.takewhile(lambda point: not asked.most or point <= asked.most, points)
+                tried, wrong = await paid_at_every_point(place, news, mine, progress)
+                tally.paid += tried
+                tally.violations += wrong
     return tally
 
 
@@ -97,6 +106,7 @@ async def together(jobs: int, arguments: list[str]) -> Tally:
         part = json.loads(said)
         whole.points += part["points"]
         whole.pairs += part["pairs"]
+        whole.paid += part["paid"]
         whole.in_doubt += part["in_doubt"]
         whole.violations += part["violations"]
         whole.names.update(part["names"])
@@ -110,6 +120,7 @@ def main() -> int:
     parser.add_argument("--playbook", default="", help="only this playbook, or only this story (playbook/story)")
     parser.add_argument("--most", type=int, default=0, help="only so many points of each story")
     parser.add_argument("--pairs", choices=("all", "none", "only"), default="all")
+    parser.add_argument("--no-paid", dest="paid", action="store_false", help="without paying at every event")
     parser.add_argument("--jobs", type=int, default=2, help="processes; each takes a core")
     parser.add_argument("--which", type=int, default=None, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -129,13 +140,14 @@ def main() -> int:
     figures: dict[str, Any] = {
         "points": tally.points,
         "pairs": tally.pairs,
+        "paid_at": tally.paid,
         "violations": len(tally.violations),
         "in_doubt": tally.in_doubt,
         "unreached": unreached.total(),
         "seconds": round(time.monotonic() - begun),
     }
     sys.stdout.write(json.dumps(figures) + "\n")
-    return 1 if tally.violations or not tally.points + tally.pairs else 0
+    return 1 if tally.violations or not tally.points + tally.pairs + tally.paid else 0
 
 
 if __name__ == "__main__":

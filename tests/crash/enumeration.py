@@ -24,6 +24,7 @@ class Tally:
 
     points: int = 0
     pairs: int = 0
+    paid: int = 0
     in_doubt: int = 0
     violations: list[str] = field(default_factory=list)
     names: Counter[str] = field(default_factory=Counter)

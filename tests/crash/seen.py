@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from datetime import datetime
 from typing import Any, Final
 
 from models.customers import DealRow, OfferRow
@@ -23,6 +24,8 @@ from workers.audit import audit
 
 Lines = dict[str, Counter[str]]
 DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+ANSWER: Final = re.compile(r"-answer-\d+/")
+"""The step in which an answer, or that none came, is taken in; its number says how many answers came before."""
 NAMED: Final = ("customer", "subscription", "invoice", "payment_method", "charge", "coupon")
 
 
@@ -40,7 +43,7 @@ async def seen(place: Stage) -> Lines:
             f"{name(row.case_id)} {name(row.subject)} {row.fate != ''}" for row in await place.rows(CaseSubject)
         ],
         "effects": [
-            f"{name(row.key)} {row.kind} {row.state} {row.rule} day {(row.at - starts[row.case_id]) / DAY:.2f}"
+            f"{name(row.key)} {row.kind} {row.state} {row.rule} {_day(row, starts[row.case_id])}"
             for row in await place.rows(EffectRow)
         ],
         "charges": [f"{name(each['invoice'])} {each['outcome']}" for each in await place.simulator.ledger()],
@@ -71,6 +74,12 @@ async def seen(place: Stage) -> Lines:
     return {**{kind: Counter(what) for kind, what in lines.items()}, "mails": mails}
 
 
+def _day(row: EffectRow, start: datetime) -> str:
+    # When two timers are due within milliseconds the server's time skipping may pass over the second one, days late.
+    # Deadlines of tasks are such timers where sessions are as far apart as a deadline is long.
+    return "" if ANSWER.search(row.key) else f"day {(row.at - start) / DAY:.2f}"
+
+
 async def _product(place: Stage) -> list[Any]:
     return await place.simulator.product_calls()
 
@@ -91,6 +100,7 @@ class _Names:
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     def __call__(self, text: str) -> str:
+        text = ANSWER.sub("-answer/", text)
         return DATE.sub("DATE", self._pattern.sub(lambda found: self._known[found.group()], text))
 
 
