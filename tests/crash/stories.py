@@ -193,17 +193,21 @@ async def card_expires(hands: Hands) -> None:
 
 
 async def by_themselves(hands: Hands) -> None:
-    """A self-service customer who does nothing."""
+    """A self-service customer who does nothing for a week, and then everything."""
     account = await hands.account(segment="starter", signed_up_at=datetime.now(UTC))
     hands.start_counting()
-    await hands.start("user.signed_up", account)
+    run = await hands.start("user.signed_up", account)
+    await run.to_day(8)
+    await run.hear("onboarding.completed")
 
 
 async def white_glove(hands: Hands) -> None:
-    """A large customer, a person for each session."""
+    """A large customer, a person for each session, and at home after four days."""
     account = await hands.account(segment="enterprise", signed_up_at=datetime.now(UTC), health=80)
     hands.start_counting()
-    await hands.start("handoff.completed", account, **HANDOFF)
+    run = await hands.start("handoff.completed", account, **HANDOFF)
+    await run.to_day(4)
+    await run.hear("onboarding.completed")
 
 
 async def somebody_writes(hands: Hands) -> None:
