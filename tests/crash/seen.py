@@ -24,8 +24,10 @@ from workers.audit import audit
 
 Lines = dict[str, Counter[str]]
 DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
-ANSWER: Final = re.compile(r"-answer-\d+/")
-"""The step in which an answer, or that none came, is taken in; its number says how many answers came before."""
+REACTION: Final = re.compile(r"-\d+/")
+"""The number in a step that answers news: how much was answered before, which two at once may settle either way."""
+ANSWER: Final = "-answer-"
+"""The step in which an answer, or that none came, is taken in."""
 NAMED: Final = ("customer", "subscription", "invoice", "payment_method", "charge", "coupon")
 
 
@@ -45,6 +47,7 @@ async def seen(place: Stage) -> Lines:
         "effects": [
             f"{name(row.key)} {row.kind} {row.state} {row.rule} {_day(row, starts[row.case_id])}"
             for row in await place.rows(EffectRow)
+            if row.state != "dropped"  # nobody saw it; whether it came to that depends on which news came first
         ],
         "charges": [f"{name(each['invoice'])} {each['outcome']}" for each in await place.simulator.ledger()],
         "money": [f"{name(invoice)} {cents}" for invoice, cents in (await place.simulator.received()).items()],
@@ -77,7 +80,7 @@ async def seen(place: Stage) -> Lines:
 def _day(row: EffectRow, start: datetime) -> str:
     # When two timers are due within milliseconds the server's time skipping may pass over the second one, days late.
     # Deadlines of tasks are such timers where sessions are as far apart as a deadline is long.
-    return "" if ANSWER.search(row.key) else f"day {(row.at - start) / DAY:.2f}"
+    return "" if ANSWER in row.key else f"day {(row.at - start) / DAY:.2f}"
 
 
 async def _product(place: Stage) -> list[Any]:
@@ -100,8 +103,8 @@ class _Names:
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     def __call__(self, text: str) -> str:
-        text = ANSWER.sub("-answer/", text)
-        return DATE.sub("DATE", self._pattern.sub(lambda found: self._known[found.group()], text))
+        named = self._pattern.sub(lambda found: self._known[found.group()], text)
+        return REACTION.sub("/", DATE.sub("DATE", named))
 
 
 async def differences(place: Stage, clean: Lines, now: Lines) -> tuple[list[str], int]:
