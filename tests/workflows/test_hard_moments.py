@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.api.enums.v1.workflow_pb2 import PENDING_ACTIVITY_STATE_SCHEDULED
 
-from models.facts import CARD_UPDATED, Fact
-from models.tables import CaseRow, CaseSubject, EffectRow, TaskRow
+from models.facts import CARD_UPDATED, INVOICE_PAID, Fact
+from models.tables import Access, CaseRow, CaseSubject, EffectRow, TaskRow
 from tests.playbook_kit import Kit
 from tests.town import DAY, HOUR, Town
 from tests.workflows.test_payment_failure import access_level
 from workers.cases import steer
+from workers.routing import Router
 
 
 async def test_a_cancellation_in_temporal_ends_the_run_properly(place: Town) -> None:
@@ -112,6 +113,23 @@ async def test_p1_14_a_win_back_does_not_say_what_became_of_an_invoice(place: To
     assert (await place.finish(reinstatement)).outcome == "reinstated"
     assert [row.subject for row in await place.rows(CaseSubject, case_id=reinstatement)] == [person.invoice]
     assert {row.fate for row in await place.rows(CaseSubject, case_id=person.case)} == {"paid"}
+
+
+async def test_p1_13_news_between_a_paid_end_and_its_thanks_does_not_give_thanks_twice(place: Town) -> None:
+    person = await place.payment_fails("insufficient_funds")
+    await place.pass_time(person.case, 15 * DAY)
+    await place.simulator.customer_pays(person.invoice, behaviour={"always": "ok"})
+    await place.arrive()
+    assert (await place.finish(person.case)).outcome == "recovered_after_restriction"
+    paid = (await place.inbox(kind=INVOICE_PAID, subject=person.invoice))[-1]
+    async with place.database.writing() as session:
+        access = await session.get_one(Access, person.id)
+        # The case is closed in one transaction, and access is given back in a later one: this is between the two.
+        access.level = "restricted"
+        session.add(access)
+        await session.flush()
+        route = await Router(place.policy).route(session, paid)
+    assert route.deliveries == ()
 
 
 async def test_t1_20_a_fact_that_a_dying_relay_tells_twice_is_answered_once(place: Town) -> None:
