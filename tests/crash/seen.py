@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from models.customers import DealRow, OfferRow
@@ -80,7 +80,13 @@ async def seen(place: Stage) -> Lines:
 def _day(row: EffectRow, start: datetime) -> str:
     # When two timers are due within milliseconds the server's time skipping may pass over the second one, days late.
     # Deadlines of tasks are such timers where sessions are as far apart as a deadline is long.
-    return "" if ANSWER in row.key else f"day {(row.at - start) / DAY:.2f}"
+    if ANSWER in row.key:
+        return ""
+    # What counts back from a date is due at midnight, however late on its day the run began.
+    midnight = row.at.replace(hour=0, minute=0, second=0, microsecond=0)
+    if row.at - midnight < timedelta(minutes=3):
+        return f"midnight {(row.at.date() - start.date()).days}"
+    return f"day {(row.at - start) / DAY:.2f}"
 
 
 async def _product(place: Stage) -> list[Any]:
