@@ -31,7 +31,8 @@ from workers.doctor_temporal import (
     temporal_answers_and_remembers,
 )
 from workers.findings import Check, Finding, Patient, Unasked
-from workers.processes import open_database, outside_world
+from workers.databases import open_database
+from workers.processes import outside_world
 from workers.settings import Settings
 
 CHECKS: Final[tuple[Check, ...]] = (

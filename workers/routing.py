@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
 
 from models import ledger
 from models.cases import Case
@@ -191,12 +192,17 @@ class Router:
         return fact.subject.partition("/")[0] == case.lane
 
     async def _limited_and_alone(self, session: AsyncSession, name: str, account: str) -> bool:
-        """Whether the account is limited, and no open case looks at what would lift that: a win-back does not."""
+        """Whether the account is limited for what it still owes, and no open case looks at what would lift that.
+
+        A win-back does not look. A case that has just ended because it was paid is about to lift it, and says thanks.
+        """
         access = await session.get(Access, account)
         if access is None or access.level == "full":
             return False
         akin = self._akin(name)
-        return not any(case.playbook in akin for case in await self._open_cases(session, account))
+        if any(case.playbook in akin for case in await self._open_cases(session, account)):
+            return False
+        return (await session.exec(_left_unpaid(account, akin))).first() is not None
 
     def _akin(self, name: str) -> list[str]:
         """The playbooks that look at the same source of truth, and so speak of the same kind of subject."""
@@ -205,17 +211,7 @@ class Router:
 
     async def _take_over_what_is_left(self, session: AsyncSession, name: str, case: CaseRow, fact: Fact) -> None:
         """Make what ended cases of the account left unpaid subjects of this one."""
-        statement = (
-            select(CaseSubject.subject)
-            .join(CaseRow, col(CaseRow.id) == col(CaseSubject.case_id))
-            .where(
-                CaseRow.account_id == case.account_id,
-                CaseSubject.fate == "",
-                CaseRow.id != case.id,
-                col(CaseRow.playbook).in_(self._akin(name)),
-            )
-            .distinct()
-        )
+        statement = _left_unpaid(case.account_id, self._akin(name)).where(CaseRow.id != case.id)
         for subject in (await session.exec(statement)).all():
             await ledger.insert_once(session, CaseSubject(case_id=case.id, subject=subject, joined_at=fact.at))
 
@@ -283,3 +279,13 @@ class Router:
             return datetime.combine(date.fromisoformat(said), time(), UTC)
         except ValueError:
             return None
+
+
+def _left_unpaid(account: str, playbooks: Sequence[str]) -> SelectOfScalar[str]:
+    """The subjects of an account's cases that nobody has settled yet."""
+    return (
+        select(CaseSubject.subject)
+        .join(CaseRow, col(CaseRow.id) == col(CaseSubject.case_id))
+        .where(CaseRow.account_id == account, col(CaseRow.playbook).in_(playbooks), CaseSubject.fate == "")
+        .distinct()
+    )

@@ -67,6 +67,7 @@ class Playbook(Commands, Verbs):
         self._answers = reactions_of(type(self))
         self._heard: list[Fact] = []
         self._news: list[Fact] = []
+        self._told: list[Fact] = []
         self._reactions = 0
         self._last: Taken | None = None
         self._anchor: datetime | None = None
@@ -84,6 +85,10 @@ class Playbook(Commands, Verbs):
     @workflow.signal(name="hear")
     def hear(self, fact: Fact) -> None:
         """Take note of a fact; whether it is true is looked up before anything follows from it."""
+        # A relay that died tells once more what it had told. Runs that took such a fact up twice replay as they ran.
+        if fact in self._told and workflow.patched("facts-are-heard-once"):
+            return
+        self._told.append(fact)
         self._news.append(fact)
         self._spoken += 1
 
