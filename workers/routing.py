@@ -134,7 +134,7 @@ class Router:
         if known:
             again = StartRun(self._playbooks[name], await self._case(session, known, event))
             return (None if known.started else again), f"{case_id} is open already"
-        if start.only_if_limited and not await self._limited_and_alone(session, fact.account):
+        if start.only_if_limited and not await self._limited_and_alone(session, name, fact.account):
             return None, ""
         lane = fact.subject.partition("/")[0] if self._playbooks[name].one_for_each_subject else ""
         joined = await self._join(session, name, lane, start, fact, event)
@@ -194,10 +194,14 @@ class Router:
             return True
         return fact.subject.partition("/")[0] == case.lane
 
-    async def _limited_and_alone(self, session: AsyncSession, account: str) -> bool:
+    async def _limited_and_alone(self, session: AsyncSession, name: str, account: str) -> bool:
+        """Restricted or suspended, and no open case that would see to it: one that looks where this playbook looks."""
         access = await session.get(Access, account)
-        limited = access is not None and access.level != "full"
-        return limited and not await self._open_cases(session, account)
+        if access is None or access.level == "full":
+            return False
+        looks = self._playbooks[name].watches
+        cases = await self._open_cases(session, account)
+        return not any(self._playbooks[case.playbook].watches == looks for case in cases)
 
     async def _take_over_what_is_left(self, session: AsyncSession, case: CaseRow, fact: Fact) -> None:
         """Make what ended cases of the account left unpaid subjects of this one."""
