@@ -15,6 +15,7 @@ from models.policy import PolicyFile
 from tests.sim.memory import MemoryDatabase
 from tests.sim.providers import StripeHttp
 from web.events import EventsEndpoint
+from workers import relay
 from workers.routing import Router, heard_kinds
 from workflows import playbook as base
 from workflows.steps import Step, ordered
@@ -80,6 +81,17 @@ def product_at(post: Post) -> Iterator[None]:
         yield
     finally:
         activities.access.post = before
+
+
+@contextmanager
+def one_lane_at_a_time() -> Iterator[None]:
+    """The relay carries one account's rows after the other's: there is one connection to the database in memory."""
+    before = relay.AT_ONCE
+    relay.AT_ONCE = 1  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        relay.AT_ONCE = before  # type: ignore[misc]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from simulator.webhooks import signature
 from simulator.world import Attempt
 from tests.sim.clock import BEGIN, Clock, shown_to_our_code
 from tests.sim.providers import Postbox, Product, StripeDoor, VirtualStripe, light_objects, without_threads
-from tests.sim.rig import WEBHOOK_SECRET, Rig, edited_plans, product_at, rig_of
+from tests.sim.rig import WEBHOOK_SECRET, Rig, edited_plans, one_lane_at_a_time, product_at, rig_of
 from tests.sim.script import Act, Person, Script
 from tests.sim.temporal import Broken, Crash, VirtualTemporal
 from web.events import read_event
@@ -152,6 +152,7 @@ class World:
         self.rig.with_mail(Postbox(self.strike, self.clock, self._mail))
         stack.enter_context(shown_to_our_code(self.clock))
         stack.enter_context(light_objects())
+        stack.enter_context(one_lane_at_a_time())
         stack.enter_context(product_at(self.product.post))
         stack.enter_context(edited_plans(lambda: self.temporal.version))
 
@@ -181,9 +182,11 @@ class World:
         self.calm = True
         self.database_down = self.temporal.away = False
         self.temporal.worker_up()
-        for _ in range(4):
+        for number in range(40):
             await sweep(self.database, self.rig.our.stripe, livemode=False, since=int(BEGIN.timestamp()))
             await self.pass_time(self.clock.now + timedelta(minutes=15))
+            if number and not set(self.clock.waiting()) - {"timer"}:
+                break
 
     def _step(self) -> None:
         self.steps += 1
