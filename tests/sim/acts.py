@@ -210,7 +210,7 @@ def _told(kind: str, **data: Any) -> Doing:
 
 HANDOFF: Final = dict.fromkeys(("goals", "stakeholders", "promised", "terms", "technical_contact"), "something")
 ITEMS: Final = ("profile", "first_report", "first_value", "team_invited", "integration")
-DOES |= {
+TOLD: Final[dict[str, Doing]] = {
     "sign_up": _told("user.signed_up"),
     "handoff": _told("handoff.completed", **HANDOFF),
     "training": _told("training.booked"),
@@ -221,6 +221,7 @@ DOES |= {
     "trial_cancel": _told("trial.cancelled"),
     "health": _told("health.scored", value="20"),
 }
+DOES.update(TOLD)
 
 
 @act("step_done")
@@ -236,7 +237,7 @@ async def contract(world: World, who: Customer, what: Act) -> None:
     if not who.contract:
         return
     later = str((BEGIN + (who.about.renews_in + 14) * DAY).date())
-    said = {
+    said: dict[str, tuple[str, dict[str, Any]]] = {
         "contract_sent": ("contract.sent", {}),
         "contract_signed": ("contract.signed", {"amount": 1_500_000}),
         "renewal_lost": ("renewal.lost", {}),

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 from models import tables
 
@@ -71,11 +71,22 @@ class _VirtualDatetime(datetime):
 
 
 @contextmanager
-def shown_to_our_code(clock: Clock) -> Iterator[None]:
-    """Make `models.tables.wall`, by which all our code reads the wall clock, read this one."""
-    before, _Shown.clock = tables.datetime, clock
-    tables.datetime = _VirtualDatetime  # type: ignore[misc]
+def swapped(holder: Any, name: str, value: Any) -> Iterator[None]:
+    """Put something else into the place of a module's name."""
+    before = getattr(holder, name)
+    setattr(holder, name, value)
     try:
         yield
     finally:
-        tables.datetime, _Shown.clock = before, None  # type: ignore[misc]
+        setattr(holder, name, before)
+
+
+@contextmanager
+def shown_to_our_code(clock: Clock) -> Iterator[None]:
+    """Make `models.tables.wall`, by which all our code reads the wall clock, read this one."""
+    _Shown.clock = clock
+    try:
+        with swapped(tables, "datetime", _VirtualDatetime):
+            yield
+    finally:
+        _Shown.clock = None

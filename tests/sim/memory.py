@@ -32,13 +32,13 @@ class InProcess(SQLiteDialect_pysqlite):
         """Run a statement, unless this is the one that fails."""
         if self.hook:
             self.hook("statement")
-        super().do_execute(cursor, statement, parameters, context)
+        super().do_execute(cursor, statement, parameters, context)  # type: ignore[no-untyped-call]
 
     def do_commit(self, dbapi_connection: Any) -> None:
         """Commit; it may fail before, and its answer may get lost."""
         if self.hook:
             self.hook("commit")
-        super().do_commit(dbapi_connection)
+        super().do_commit(dbapi_connection)  # type: ignore[no-untyped-call]
         if self.hook:
             self.hook("committed")
 

@@ -8,11 +8,11 @@ not kept; keys last 24 hours). Only HTTP is left out: the stripe SDK's own clien
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import python_http_client.exceptions as http_errors
@@ -25,9 +25,11 @@ from simulator.sendgrid_api import Mail as Delivered
 from simulator.sendgrid_api import mail_problems
 from simulator.stripe_api import StripeApi
 from simulator.world import World as StripeWorld
-from tests.sim.clock import Clock
+from tests.sim.clock import Clock, swapped
 
 Json = dict[str, Any]
+CONVERT: Final = "_convert_to_stripe_object"
+SINGLE: Final = ("invoice", "customer", "charge", "subscription", "coupon")
 Strike = Callable[[str], str]
 """Told the name of the provider that is called; says which fault strikes, if one does."""
 
@@ -81,7 +83,7 @@ class StripeHttp(stripe.HTTPClient):
         """
         answer = await self.play(Asked(method, url, headers, post_data or ""))
         if isinstance(answer, CutConnection | CutMidway):
-            raise stripe.APIConnectionError("the connection was cut")
+            raise stripe.APIConnectionError("the connection was cut")  # type: ignore[no-untyped-call]
         return answer.body, answer.status_code, answer.headers
 
     async def close_async(self) -> None:
@@ -102,22 +104,17 @@ class Found:
         return self._body
 
 
-@contextmanager
-def light_objects() -> Iterator[None]:
+def light_objects() -> AbstractContextManager[None]:
     """Let the SDK hand single objects over as they are; lists, errors and all else stay its own."""
-    before = requestor._convert_to_stripe_object
+    before: Any = getattr(requestor, CONVERT)
 
     def light(*, resp: Any, **more: Any) -> Any:
         body = getattr(resp, "data", None)
-        if isinstance(body, dict) and body.get("object") in ("invoice", "customer", "charge", "subscription", "coupon"):
+        if isinstance(body, dict) and body.get("object") in SINGLE:
             return Found(body)
         return before(resp=resp, **more)
 
-    requestor._convert_to_stripe_object = light  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        requestor._convert_to_stripe_object = before
+    return swapped(requestor, CONVERT, light)
 
 
 class Faults:

@@ -1,7 +1,8 @@
 """Our own code, put together once for each process and policy; worlds come and go around it."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ import activities.access
 from activities.assembly import Assembled, Outside, assemble
 from models.cases import Batch, Outcome
 from models.policy import PolicyFile
+from tests.sim.clock import swapped
 from tests.sim.memory import MemoryDatabase
 from tests.sim.providers import StripeHttp
 from web.events import EventsEndpoint
@@ -72,30 +74,17 @@ def rig_of(policy: str) -> Rig:
     return Rig(the_database(), policy)
 
 
-@contextmanager
-def product_at(post: Post) -> Iterator[None]:
+def product_at(post: Post) -> AbstractContextManager[None]:
     """Webhooks to the product arrive here, instead of going through the network."""
-    before = activities.access.post
-    activities.access.post = post  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        activities.access.post = before
+    return swapped(activities.access, "post", post)
 
 
-@contextmanager
-def one_lane_at_a_time() -> Iterator[None]:
+def one_lane_at_a_time() -> AbstractContextManager[None]:
     """The relay carries one account's rows after the other's: there is one connection to the database in memory."""
-    before = relay.AT_ONCE
-    relay.AT_ONCE = 1  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        relay.AT_ONCE = before  # type: ignore[misc]
+    return swapped(relay, "AT_ONCE", 1)
 
 
-@contextmanager
-def edited_plans(version: Callable[[], int]) -> Iterator[None]:
+def edited_plans(version: Callable[[], int]) -> AbstractContextManager[None]:
     """Each version of the code has other days and titles: what the author's guide says may change under sleeping runs.
 
     All days by one factor, so that their order stays; day 0, and days before a date, stay as they are.
@@ -107,13 +96,6 @@ def edited_plans(version: Callable[[], int]) -> Iterator[None]:
         if not number or any(step.counts == "from_anchor" for step in steps):
             return steps
         factor = (1.0, 0.8, 1.25)[number % 3]
-        return tuple(
-            Step(**{**vars(step), "after": step.after * factor, "title": f"{step.title} (v{number})"}) for step in steps
-        )
+        return tuple(replace(step, after=step.after * factor, title=f"{step.title} (v{number})") for step in steps)
 
-    before = base.ordered
-    base.ordered = edited
-    try:
-        yield
-    finally:
-        base.ordered = before
+    return swapped(base, "ordered", edited)
