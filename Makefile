@@ -6,7 +6,7 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench bench-scan bench-import crash deploy-drill mutants fuzz clean restore-drill
+.PHONY: help setup demo test check format up lock bench bench-scan bench-import crash sim deploy-drill mutants fuzz clean restore-drill
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ fuzz: $(STAMP) ## a million hostile inputs in some minutes (RUNS=10000 for fewer
 
 crash: $(STAMP) ## a crash at every point of every playbook, and at any two (ARGS="--playbook renewal" for a part)
 	@$(BIN)/python -m tests.crash $(ARGS)
+
+sim: $(STAMP) ## two thousand seeded worlds with faults (SEEDS=100 for fewer); what breaks is kept in tests/sim/found
+	@$(BIN)/python -m tests.sim --seeds $(or $(SEEDS),2000) $(ARGS)
 
 bench-scan: $(STAMP) ## a scan of 200,000 accounts (ARGS="--accounts 20000" for fewer)
 	@$(BIN)/python -m bench.scan_usage $(ARGS)

@@ -12,6 +12,7 @@ from temporalio.client import Client
 from models.policy import PolicyFile
 from workers.connect import connect
 from workers.console import AsJson, run
+from workers.databases import open_database
 from workers.doctor_here import (
     nothing_is_dead_or_parked,
     nothing_is_stuck_or_in_doubt,
@@ -31,7 +32,6 @@ from workers.doctor_temporal import (
     temporal_answers_and_remembers,
 )
 from workers.findings import Check, Finding, Patient, Unasked
-from workers.databases import open_database
 from workers.processes import outside_world
 from workers.settings import Settings
 

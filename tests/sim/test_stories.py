@@ -1,0 +1,18 @@
+"""Single worlds that tell of a defect once found: what happens in them, exactly."""
+
+import pytest
+
+from tests.sim.playing import play
+from tests.sim.script import Act, Person, Script
+
+LONG = 24 * 33.0
+
+
+@pytest.mark.parametrize(("act", "left"), [("pay", "won_back"), ("void", "")])
+def test_p1_13_an_open_win_back_does_not_keep_a_settled_account_suspended(act: str, left: str) -> None:
+    """Win-back begins with the suspension, and is open when the money comes; it gives nothing back."""
+    acts = (Act(0.1, "fail"), Act(24 * 31.0, act))
+    played = play(Script(1, "default", (Person("suspended"),), acts, (), LONG))
+    assert played.violation == ""
+    expected = {"payment-failure: suspended": 1, "reinstatement: reinstated": 1}
+    assert played.endings == expected | ({f"win-back: {left}": 1} if left else {})
