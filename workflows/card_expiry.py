@@ -46,10 +46,12 @@ class CardExpiry(Playbook):
 
     def ask_again(self) -> None:
         """Ask again."""
+        self.take_down_banner()
         self.alert("predunning.card_15")
 
     def ask_a_last_time(self) -> None:
         """Ask a last time; tell the CSM of a high-value account."""
+        self.take_down_banner()
         self.alert("predunning.card_7")
         if self.given(self.high_value, "only for high-value accounts"):
             self.task("The card on file expires in a week", template="predunning.csm")
@@ -65,9 +67,8 @@ class CardExpiry(Playbook):
         self.automatic = fact.value == "automatic"
 
     def alert(self, template: str) -> None:
-        """Mail it, and show it anew in the product in the place of what stands there (P2.2)."""
+        """Mail it, and show it in the product (P2.2)."""
         self.email(template)
-        self.take_down_banner()
         self.show_banner("predunning.card_banner")
 
     def part(self, reason: str) -> str:

@@ -13,9 +13,9 @@ from tests.town import DAY
 from workers.cases import steer
 
 ALERTS = {
-    -30: ["email predunning.card_30", "banner", "banner predunning.card_banner"],
-    -15: ["email predunning.card_15", "banner", "banner predunning.card_banner"],
-    -7: ["email predunning.card_7", "banner", "banner predunning.card_banner"],
+    -30: ["email predunning.card_30", "banner predunning.card_banner"],
+    -15: ["banner", "email predunning.card_15", "banner predunning.card_banner"],
+    -7: ["banner", "email predunning.card_7", "banner predunning.card_banner"],
 }
 EXPIRED = {1: ["banner", "risk raised"]}
 PAST = "its day was past when the run began"
