@@ -6,7 +6,7 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench bench-scan bench-import deploy-drill mutants fuzz clean
+.PHONY: help setup demo test check format up lock bench bench-scan bench-import deploy-drill mutants fuzz clean restore-drill
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ bench-scan: $(STAMP) ## a scan of 200,000 accounts (ARGS="--accounts 20000" for 
 
 bench-import: $(STAMP) ## 100,000 accounts from CSV, twice
 	@$(BIN)/python -m bench import
+
+restore-drill: $(STAMP) ## lose the database in mid-traffic, put an older copy back, and see that nothing is done twice
+	@$(BIN)/pytest tests/deploys/test_restore_drill.py $(ARGS)
 
 lock: $(UV) ## requirements.lock anew, within pyproject.toml's bounds
 	@$(COMPILE) --upgrade pyproject.toml --output-file requirements.lock

@@ -18,6 +18,7 @@ from models.picture import Card, Owed, Picture
 from models.tables import Account, Attempt, CaseRow, wall
 
 TIMEOUT_S: Final = 15
+ON_ITS_WAY: Final = "Stripe took it, and the bank has not answered yet: a slow method"
 CARD: Final = ["invoice_settings.default_payment_method"]
 EXPAND: Final = [
     "customer",
@@ -178,6 +179,8 @@ class Billing:
         if owed.invoice.status == "paid":
             await self._remember_attempt(effect, batch, picture, noted.get("amount", 0), None)
             return Answer(reason="paid; found by looking after the answer was lost", reread=True)
+        if owed.processing:
+            return Answer("in_doubt", ON_ITS_WAY)
         if owed.latest_charge != noted.get("latest_charge"):
             decline = owed.decline or Decline()
             await self._remember_attempt(effect, batch, picture, noted.get("amount", 0), decline)
@@ -200,7 +203,7 @@ class Billing:
             await self._remember_attempt(effect, batch, picture, amount, decline)
             return Answer("refused", decline.name, {"class": decline.kind}, reread=True)
         if paid.status != "paid":
-            return Answer("in_doubt", f"Stripe took it, but the invoice is {paid.status}: a slow method", reread=True)
+            return Answer("in_doubt", ON_ITS_WAY, reread=True)
         await self._remember_attempt(effect, batch, picture, amount, None)
         return Answer(detail={"amount": amount, "currency": owed.invoice.currency}, reread=True)
 

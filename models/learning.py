@@ -8,11 +8,11 @@ import orjson
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models import counting, facts, ledger, loading, parking
+from models import counting, doubts, facts, found, ledger, loading, parking
 from models.columns import AccountColumns, BadRow, ContactColumns, read_row
 from models.counting import USAGE
 from models.customers import ChecklistItem, Contact, Contract, OfferRow
-from models.tables import Account, InboxEvent
+from models.tables import OURSELVES, Account, InboxEvent
 
 HANDOFF: Final = ("goals", "stakeholders", "promised", "terms", "technical_contact")
 """What sales hands over before a guided or white-glove onboarding (P7.3)."""
@@ -153,6 +153,14 @@ async def _opted_out(session: AsyncSession, event: InboxEvent, said: Mapping[str
 
 async def _task_done(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     await ledger.finish_task(session, event.object_id, event.value or "done", event.occurred_at)
+    asked_about = doubts.effect_asked_about(event.object_id)
+    if asked_about:
+        try:
+            await doubts.decide(session, asked_about, event.value or "done", "the task's answer")
+        except doubts.NotInDoubt:
+            return  # found out meanwhile
+        except ValueError as error:
+            raise BadFact(f"{event.kind}: {error}") from None
 
 
 async def _offer_answered(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
@@ -196,6 +204,12 @@ async def _described(session: AsyncSession, event: InboxEvent, said: Mapping[str
             raise BadFact(f"{event.type}: {loaded.problem}")
 
 
+async def _found(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    if event.source != OURSELVES:
+        raise BadFact(f"{event.kind}: only `holdfast reconcile` puts rows back")
+    await found.take_in(session, event.account_id, said)
+
+
 LESSONS: Final[dict[str, Lesson]] = {
     facts.SUBSCRIPTION_CANCELLED: _churned,
     facts.SERVICE_SUSPENDED: _churned,
@@ -215,6 +229,7 @@ LESSONS: Final[dict[str, Lesson]] = {
     facts.HEALTH_SCORED: _health,
     USAGE: _counted,
     loading.DESCRIBED: _described,
+    found.LEDGER_FOUND: _found,
 }
-TOLD: Final = frozenset(LESSONS) - {USAGE, loading.DESCRIBED}
-"""The kinds of facts that our tables take something from, whoever hears them; the two others are not told as facts."""
+TOLD: Final = frozenset(LESSONS) - {USAGE, loading.DESCRIBED, found.LEDGER_FOUND}
+"""The kinds of facts that our tables take something from, whoever hears them; the others are not told as facts."""

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlmodel import SQLModel, col, func, or_, select
+from sqlmodel import SQLModel, and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.cases import Batch, Effect, Result
@@ -98,10 +98,10 @@ async def claim(
     return row, True
 
 
-async def release(session: AsyncSession, key: str) -> None:
-    """Give back a claim under which nothing was done."""
+async def release(session: AsyncSession, key: str, claimed_at: datetime | None = None) -> None:
+    """Give back a claim under which nothing was done; with `claimed_at` only if it is still that claim."""
     row = await session.get(EffectRow, key, with_for_update=True)
-    if row and row.state == "claimed":
+    if row and row.state == "claimed" and claimed_at in (None, row.wall_claimed_at):
         await session.delete(row)
 
 
@@ -124,11 +124,12 @@ async def settle(
 
 
 async def unsettled(session: AsyncSession, batch: Batch) -> list[EffectRow]:
-    """The effects of this batch that were claimed by an earlier try whose answer was lost."""
+    """The effects of this batch that were claimed by an earlier try whose answer was lost, and slow payments."""
     keys = [effect.key for effect in batch.effects]
     keys += [effect.key for parting in batch.partings.values() for effect in parting.effects]
     keys += [effect.key for effect in (batch.closing.effects if batch.closing else ())]
-    statement = select(EffectRow).where(col(EffectRow.key).in_(keys), EffectRow.state == "claimed")
+    slow = and_(EffectRow.state == "in_doubt", EffectRow.kind == "charge")
+    statement = select(EffectRow).where(col(EffectRow.key).in_(keys), or_(EffectRow.state == "claimed", slow))
     return list((await session.exec(statement)).all())
 
 

@@ -128,6 +128,11 @@ class SimulatorControl:
         result: Json = await self.call("POST", "customer/pay", invoice=invoice, **how)
         return result
 
+    async def bank_answers(self, invoice: str, outcome: str = "ok") -> Json:
+        """The bank answers a slow payment, "ok" or a decline code; returns {invoice, payment_intent, paid}."""
+        result: Json = await self.call("POST", "bank/answer", invoice=invoice, outcome=outcome)
+        return result
+
     async def authenticate(self, invoice: str, success: bool = True) -> Json:
         """The customer confirms or fails 3-D Secure; returns {invoice, payment_intent, paid}."""
         result: Json = await self.call("POST", "customer/authenticate", invoice=invoice, success=success)

@@ -23,6 +23,7 @@ from temporalio.worker import Worker
 from activities.assembly import Outside, assemble
 from activities.billing import Billing, close_stripe_client, stripe_client
 from activities.carry_out import Effects
+from activities.doubts import LookUps
 from activities.scans import Scans
 from models.cases import Ending
 from models.database import Database
@@ -74,6 +75,7 @@ class Town:
     effects: Effects
     scans: Scans
     billing: Billing
+    look_ups: LookUps
     url: str = ""
     worker: Worker = field(init=False)
     people: Counter[str] = field(default_factory=Counter)
@@ -311,6 +313,7 @@ async def town(
             assembled.effects,
             assembled.scans,
             assembled.billing,
+            assembled.look_ups,
             url,
         )
         here.worker = here.new_worker()

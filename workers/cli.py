@@ -15,7 +15,9 @@ from rich.table import Table
 
 from workers.cli_authors import register
 from workers.console import AsJson, complain, run
+from workers.doctor import doctor
 from workers.intake_commands import events_app, import_command, inbox_app
+from workers.reconcile_command import reconcile_command
 from workers.scan_commands import scan, schedules_app
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ app.add_typer(schedules_app, name="schedules")
 app.add_typer(events_app, name="events")
 app.add_typer(inbox_app, name="inbox")
 app.command("import")(import_command)
+app.command("reconcile")(reconcile_command)
+app.command()(doctor)
 keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
@@ -352,6 +356,28 @@ def skip(
 def end(case: CaseId, by: By = "the command line") -> None:
     """End the run now and give back what it took away: banner, risk signal, restriction."""
     _steer("end", case, by)
+
+
+@cases_app.command()
+def settle(
+    key: Annotated[str, typer.Argument(help="The effect's key, as `cases show --json` and the person's task name it.")],
+    word: Annotated[str, typer.Argument(help="done or not_done.")],
+    by: By = "the command line",
+) -> None:
+    """Say what became of an effect in doubt, such as a mail whose answer was lost. It is not done again either way.
+
+    Exit code 1 if it is not in doubt, 2 if the word is neither done nor not_done.
+    """
+
+    from workers import cases as case_commands
+    from workers.databases import open_database
+    from workers.settings import Settings
+
+    async def work() -> int:
+        async with open_database(Settings()) as database:
+            return await case_commands.settle(database, key, word, by)
+
+    run(work())
 
 
 @app.command(hidden=True)

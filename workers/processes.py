@@ -32,6 +32,7 @@ from workers.relay import Relay
 from workers.routing import Router, heard_kinds
 from workers.schedules import ensure_or_warn
 from workers.settings import Settings
+from workers.settler import Settler, asks_temporal, settle_for_ever
 from workers.sweep import sweep_for_ever
 
 
@@ -94,7 +95,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
-    """Carry inbox rows to Temporal, and fetch events whose webhook got lost, until told to stop."""
+    """Carry inbox rows to Temporal until told to stop; fetch lost events, and ask for what is in doubt, meanwhile."""
     # The relay has its own way of waiting for Temporal; long retries inside one call would only outlast its lease.
     client = await connect(settings, retry_config=RetryConfig(max_elapsed_time_millis=2000, max_retries=3))
     await ensure_search_attributes(client)
@@ -107,9 +108,11 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
             world.billing.customer_of_charge,
             learn_account=world.billing.learn_account,
         )
+        settler = Settler(database, world.look_ups, asks_temporal(client), router.default_owner)
         structlog.get_logger().info("relay.ready")
         await asyncio.gather(
             relay.run(stop),
+            settle_for_ever(settler, stop, every_s=settings.holdfast_settle_s),
             sweep_for_ever(database, world.stripe, stop, livemode=settings.livemode, every_s=settings.holdfast_sweep_s),
         )
 

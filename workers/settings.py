@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     temporal_namespace: str = "default"
     temporal_api_key: SecretStr = SecretStr("")
     temporal_tls: bool = False
+    holdfast_settle_s: float = Field(60, gt=0, description="seconds between looks at what is in doubt")
     holdfast_sweep_s: float = Field(3600, gt=0, description="seconds between looks for webhooks that got lost")
 
     @property

@@ -6,6 +6,7 @@ the reason gone. One activity a step keeps a month-long case within 20 billable 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -395,8 +396,16 @@ class Playbook(Commands, Verbs):
             if outcome.wait_until is None:
                 self._queued.clear()
                 return
-            await workflow.sleep(
-                max(outcome.wait_until - workflow.now(), timedelta(seconds=1)), summary=f"Held back: {title}"
+            await self._hold(outcome.wait_until, title)
+
+    async def _hold(self, until: datetime, title: str) -> None:
+        """Wait with a step that was held back; whatever is said to the run wakes it, for it may be the money."""
+        spoken = self._spoken
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._spoken != spoken,
+                timeout=max(until - workflow.now(), timedelta(seconds=1)),
+                timeout_summary=f"Held back: {title}",
             )
 
     def _take_in(self, outcome: Outcome) -> None:

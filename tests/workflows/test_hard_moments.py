@@ -100,6 +100,7 @@ async def test_p1_14_a_win_back_does_not_say_what_became_of_an_invoice(place: To
     usage = await kit.start("usage.declined", person.id, value="moderate")
     await usage.finish()
     await place.pass_time(person.case, 31 * DAY)
+    assert (await place.finish(person.case)).outcome == "suspended"
     win_back = f"win-back/{person.invoice}"
     await kit.tell("contact.unsubscribed", person.id, at=(await place.case(win_back)).opened_at + DAY)
     assert (await place.finish(win_back)).outcome == "unsubscribed"
