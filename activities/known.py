@@ -65,7 +65,8 @@ class Facts:
             people = await _people(session, account)
             applied = await _apply_offer(session, batch.case)
             owner = await session.get(Owner, account.owner) if account.owner else None
-        over = seen.over or told
+        gone = facts.SUBSCRIPTION_CANCELLED if account.churned_at else ""
+        over = seen.over or told or gone
         return Picture(
             over=over,
             readings={
@@ -105,20 +106,27 @@ class UsageWatch(Facts):
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
     ) -> Seen:
         """The change in use, and `usage.recovered` where it came back."""
-        today = batch.now.date()
-        counts = await usage_of(session, account.id, today)
-        now = usage.change(counts, policy.usage.metric, today, policy.usage.window_days)
-        still = usage.still_declining(counts, today, opened.date(), policy.usage)
-        feature = usage.unused_feature(counts, today, policy.usage)
+        today, began, rules = batch.now.date(), opened.date(), policy.usage
+        counts = await usage_of(session, account.id, today, usage.first_needed(began, rules))
+        fall = usage.since_the_fall(counts, today, began, rules)
+        down = fall.down_pct if fall else 0
+        still = usage.still_declining(counts, today, began, rules)
+        feature = usage.unused_feature(counts, today, rules)
         return Seen(
-            over="" if still else facts.USAGE_RECOVERED,
+            over="" if still or told or account.churned_at else facts.USAGE_RECOVERED,
             readings={
-                "severity": usage.severity(counts, today, policy.usage, None),
-                "usage_delta": now.down_pct,
+                "severity": usage.severity(counts, today, rules, None),
+                "usage_delta": down,
                 "feature": feature,
                 "tenure_days": (batch.now - account.signed_up_at).days if account.signed_up_at else 0,
             },
-            fields={"usage_delta": now.down_pct, "feature": feature or policy.words.feature},
+            fields={
+                "usage_delta": down,
+                "usage_trend": f"down {down}% ({fall.now} now, {fall.before} in as many days before the fall)"
+                if fall
+                else "no figures are on record",
+                "unused_feature": feature,
+            },
         )
 
 
@@ -134,8 +142,9 @@ class ContractWatch(Facts):
         contract = await session.get(Contract, batch.subject.partition("/")[0])
         if contract is None:
             return Seen()
-        counts = await usage_of(session, account.id, batch.now.date())
-        month = usage.change(counts, policy.usage.metric, batch.now.date(), 30)
+        metric, today = policy.usage.metric, batch.now.date()
+        counts = await usage_of(session, account.id, today)
+        month = usage.change(counts, metric, today, 30)
         over = told or {"signed": facts.CONTRACT_SIGNED, "lost": facts.RENEWAL_LOST}.get(contract.state, "")
         if over == facts.CONTRACT_SIGNED:
             over = await _for_more_or_less(session, batch, contract)
@@ -145,11 +154,20 @@ class ContractWatch(Facts):
                 "anchor": midnight(contract.renews_on).isoformat(),
                 "at_stake": contract.value,
                 "contract_state": contract.state,
+                "can_be_signed": bool(contract.sign_url),
             },
             fields={
+                # A date in a contract is the same day in every zone.
+                "renewal_date": day_in_words(contract.renews_on),
+                "days_left": (contract.renews_on - today).days,
                 "value": money(contract.value, contract.currency),
-                "sign_url": contract.sign_url or policy.links.app,
-                "usage_summary": f"{month.now} in the last 30 days, {month.before} in the 30 days before",
+                "term": contract.term,
+                "sign_url": contract.sign_url,
+                "health": "not scored" if account.health is None else f"{account.health} of 100",
+                "roles": await _roles(session, account.id),
+                "usage_summary": f"{metric} {month.now} in the last 30 days, {month.before} in the 30 days before"
+                if month.now or month.before
+                else "",
             },
         )
 
@@ -231,13 +249,13 @@ class CardWatch(Facts):
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
     ) -> Seen:
         """The expiry, and `card.replaced` where another card is on file by now (P2.3)."""
-        expiry = account.card_expires_on
-        replaced = expiry is not None and expiry.isoformat() != batch.subject.rpartition("/")[2]
+        on_file, expiry = account.card_expires_on, named_day(batch.subject)
         return Seen(
-            over=facts.CARD_REPLACED if replaced else "",
+            over=facts.CARD_REPLACED if on_file and on_file != expiry else "",
             fields={
-                "card_last4": account.card_last4,
-                "exp_date": f"{expiry.day} {expiry:%B %Y}" if expiry else "",
+                "card_last4": account.card_last4 if on_file else "",
+                "exp_date": day_in_words(expiry) if expiry else "",
+                "update_url": policy.links.billing,
             },
         )
 
@@ -249,13 +267,28 @@ def known_watches(database: Database, policy: PolicyFile) -> list[Facts]:
     ]
 
 
-async def usage_of(session: AsyncSession, account: str, today: date) -> dict[tuple[str, date], int]:
-    """The counts of the last 100 days before `today`."""
-    since = today - timedelta(days=BACK)
+async def usage_of(
+    session: AsyncSession, account: str, today: date, since: date | None = None
+) -> dict[tuple[str, date], int]:
+    """The counts of the last 100 days before `today`, and of those before from `since` on."""
+    since = min(since or today, today - timedelta(days=BACK))
     statement = select(UsageDay).where(
         UsageDay.account_id == account, col(UsageDay.day) >= since, col(UsageDay.day) < today
     )
     return {(row.metric, row.day): row.count for row in (await session.exec(statement)).all()}
+
+
+def named_day(subject: str) -> date | None:
+    """The day that a subject names after its slash: a renewal's, an expiry's."""
+    try:
+        return date.fromisoformat(subject.rpartition("/")[2])
+    except ValueError:
+        return None
+
+
+def day_in_words(day: date) -> str:
+    """A calendar day as people say it: Monday 14 December 2026."""
+    return f"{day:%A} {day.day} {day:%B %Y}"
 
 
 def midnight(day: date) -> datetime:
@@ -326,6 +359,12 @@ async def _people(session: AsyncSession, account: Account) -> dict[str, Person]:
         for row in (await session.exec(statement.order_by(col(Contact.id).desc()))).all()
     }
     return {"billing": person_of(account), **people}
+
+
+async def _roles(session: AsyncSession, account: str) -> str:
+    """Which roles at the customer somebody is known for; the words for a guide, without names."""
+    statement = select(Contact.role).where(Contact.account_id == account, col(Contact.left_at).is_(None)).distinct()
+    return ", ".join(sorted((await session.exec(statement)).all())) or "nobody but the billing contact"
 
 
 def _of_owner(owner: Owner | None) -> dict[str, Field]:

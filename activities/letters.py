@@ -25,7 +25,17 @@ DEFAULT_LOCALE = "en"
 
 # The words read right without these; every other field must say something.
 MAY_BE_EMPTY = frozenset(
-    {"first_name", "card_last4", "next_attempt", "account_name", "open_items", "goals", "handoff", "usage_summary"}
+    {
+        "first_name",
+        "card_last4",
+        "next_attempt",
+        "account_name",
+        "open_items",
+        "goals",
+        "handoff",
+        "usage_summary",
+        "unused_feature",
+    }
 )
 
 _SUBJECT, _HTML, _TEXT = "subject.txt", "body.mjml", "body.txt"

@@ -47,7 +47,7 @@ class Fields:
         offer: Terms | None = None,
     ) -> dict[str, str | int]:
         """Every field a template may use. Dates are the local dates of whom it is written to."""
-        person = picture.person(effect.to if isinstance(effect, Email) else "billing") or Person()
+        person = picture.person("billing" if isinstance(effect, Banner) else effect.to) or Person()
         zone = zone_of(person.timezone)
         fields: dict[str, str | int] = {
             **self._always(batch, person, policy),

@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any, Final
 
 import orjson
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import counting, doubts, facts, found, ledger, loading, parking
@@ -113,6 +114,17 @@ async def _renewal_lost(session: AsyncSession, event: InboxEvent, said: Mapping[
         contract.state = "lost"
 
 
+async def _renewal_lapsed(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    """Nobody signed, or they said no: without another contract the account has left (P6.17)."""
+    lapsed = event.subject.partition("/")[0]
+    await _renewal_lost(session, event, said)
+    statement = select(Contract.id).where(
+        Contract.account_id == event.account_id, Contract.id != lapsed, col(Contract.state) != "lost"
+    )
+    if (await session.exec(statement)).first() is None:
+        await _churned(session, event, said)
+
+
 async def _newer(session: AsyncSession, event: InboxEvent) -> Contract | None:
     """The contract, if this event is not older than what it already says (T1.20)."""
     contract = await session.get(Contract, event.subject.partition("/")[0], with_for_update=True)
@@ -209,6 +221,7 @@ LESSONS: Final[dict[str, Lesson]] = {
     facts.CONTRACT_SENT: _contract_sent,
     facts.CONTRACT_SIGNED: _contract_signed,
     facts.RENEWAL_LOST: _renewal_lost,
+    facts.RENEWAL_LAPSED: _renewal_lapsed,
     facts.UNSUBSCRIBED: _opted_out,
     facts.TASK_DONE: _task_done,
     facts.OFFER_ACCEPTED: _offer_answered,

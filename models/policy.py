@@ -83,6 +83,11 @@ class Usage(Frozen):
     min_tenure_days: int = Field(28, ge=0)
     call_scope: Literal["high_value", "all", "nobody"] = "high_value"
     """Who is called on day 7 (P3.9, X8)."""
+    offer_days: tuple[int, int] = (14, 22)
+    """The day of the training, and where health is low the discount; the day of the executive's offer (P3.11, P3.13).
+    The manager calls on the day after the first."""
+    last_look_days: int = Field(7, ge=1)
+    """The run ends so many days after the executive's offer, so that an answer to an offer still counts."""
     discount_health: int = Field(60, ge=0, le=100)
     """Health below this gets a discount beside the training on day 14 (P3.11)."""
     few_logins: int = 5
@@ -96,9 +101,13 @@ class Usage(Frozen):
 
     def problems(self) -> list[str]:
         """What does not hold together."""
+        found = []
         if self.moderate_pct > self.severe_pct:
-            return [f"moderate_pct {self.moderate_pct} is above severe_pct {self.severe_pct}"]
-        return []
+            found.append(f"moderate_pct {self.moderate_pct} is above severe_pct {self.severe_pct}")
+        training, executive = self.offer_days
+        if not 8 < training < executive - 1:
+            found.append(f"offer_days {[training, executive]}: they follow day 8, with a day between for the manager")
+        return found
 
 
 class Renewal(Frozen):
@@ -370,6 +379,8 @@ class Links(Frozen):
     """Pages of the company's own that messages lead to."""
 
     app: str = "https://app.example.com"
+    billing: str = "https://app.example.com/billing"
+    """Where a customer changes the card on file: a page of the product's, or Stripe's customer portal (P2.2)."""
     article: str = "https://help.example.com/quick-wins"
     tutorial: str = "https://help.example.com/tutorials"
     booking: str = "https://book.example.com/success"

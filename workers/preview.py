@@ -7,6 +7,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from activities import letters
+from activities.known import day_in_words
 from activities.merge_fields import Fields, zone_of
 from models.cases import Banner, Batch, Case, Charge, Effect, Email, Offer, Outcome, Reading, Result, Task
 from models.declines import Decline
@@ -203,6 +204,12 @@ class _Reader:
 
     def lines(self, moment: Moment, run: Rehearsed) -> Iterable[Line]:
         """What one batch comes to: its effects, or why there are none, branches not taken, and what the end brings."""
+        renewal = (self._began + AHEAD).date()
+        dated: dict[str, str | int] = {
+            "renewal_date": day_in_words(renewal),
+            "days_left": (renewal - moment.at.date()).days,
+        }
+        self._picture = replace(self._picture, fields={**self._picture.fields, **dated})
         title = next((step.title for step in run.steps if step.name == moment.batch.step), moment.batch.title)
         line = Line(
             day=round((moment.at - self._began) / timedelta(days=1), 2),

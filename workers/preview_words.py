@@ -11,9 +11,14 @@ FIELDS: Final[Mapping[str, str | int]] = {
     "invoice_number": "INV-0042",
     "account_name": "Acme Ltd",
     "usage_delta": 62,
+    "usage_trend": "down 62% (48 now, 126 in as many days before the fall)",
+    "unused_feature": "saved reports",
     "usage_summary": "48 in the last 30 days, 126 in the 30 days before",
     "sign_url": "https://sign.example.com/acme",
+    "health": "65 of 100",
     "value": "$12,000.00",
+    "term": "annual",
+    "roles": "champion, sponsor",
     "open_items": "first report, dashboard",
     "next_step": "first report",
     "next_url": "https://app.example.com/setup",
@@ -23,6 +28,7 @@ FIELDS: Final[Mapping[str, str | int]] = {
 }
 READINGS: Final[Mapping[str, Reading]] = {
     "health": 65,
+    "can_be_signed": True,
     "completion": 40,
     "onboarding_band": "at_risk",
     "open_items": "first_report dashboard",

@@ -104,7 +104,10 @@ class Router:
                     reasons.extend([reason] if reason else [])
                     deliveries.extend([delivery] if delivery else [])
         asked_by = await self._asked_by(session, fact)
+        begun = {each.case.id for each in deliveries if isinstance(each, StartRun)}
         for case in await self._open_cases(session, fact.account):
+            if case.id in begun:
+                continue  # what starts a run is not told to it once more
             if fact.kind not in hears(self._playbooks[case.playbook]) and case.id != asked_by:
                 continue
             if not await self._is_about(session, case, fact):
@@ -270,10 +273,11 @@ class Router:
         )
 
     async def _anchor(self, session: AsyncSession, row: CaseRow) -> datetime | None:
-        """The date a run's days count back from: the day its subject names after the slash, else its contract's."""
+        """The date a run's days count back from: its contract's, else the day its subject names after the slash."""
         said = row.subject.rpartition("/")[2]
         contract = await session.get(Contract, row.subject.partition("/")[0])
-        if contract:
+        # A card is called after its account, and a contract may be called so too.
+        if contract and self._playbooks[row.playbook].watches == "contract":
             return datetime.combine(contract.renews_on, time(), UTC)
         try:
             return datetime.combine(date.fromisoformat(said), time(), UTC)

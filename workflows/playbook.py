@@ -22,7 +22,7 @@ from models.money import major
 from workflows.commands import Commands
 from workflows.steps import Start, Step, Taken, after_a_quiet_time, ordered, plan_of, reactions_of, title_of
 from workflows.verbs import Verbs
-from workflows.visible import AT_STAKE, STAGE, STARTED, checklist
+from workflows.visible import AT_STAKE, DATE, STAGE, STARTED, checklist
 
 TASKS: Final = (facts.TASK_DONE, facts.TASK_OVERDUE)
 
@@ -71,6 +71,7 @@ class Playbook(Commands, Verbs):
         self._reactions = 0
         self._last: Taken | None = None
         self._anchor: datetime | None = None
+        self._counts_since = self._day0
         self._otherwise: str | Callable[[], str] = ""
         self._plan = ""
         self._over_early: Over | None = None
@@ -317,6 +318,8 @@ class Playbook(Commands, Verbs):
             if workflow.info().typed_search_attributes.get(AT_STAKE) is not None:
                 owed = self.reading("at_stake", self.case.at_stake)
                 shown.append(AT_STAKE.value_set(float(major(int(owed), self.case.currency))))
+            if self._anchor:
+                shown.append(DATE.value_set(self._anchor))
             workflow.upsert_search_attributes(shown)
         self._taking = step.name
         asks = any(isinstance(effect, Task) and effect.deadline for effect in self._queued)
@@ -327,8 +330,8 @@ class Playbook(Commands, Verbs):
         self._taking = ""
 
     def _why_left_out(self, step: Step, planned: datetime) -> str:
-        if step.if_late == "leave_out" and planned < self._day0 - timedelta(days=1):
-            return "its day was past when the run began"
+        if step.if_late == "leave_out" and planned < self._counts_since - timedelta(days=1):
+            return f"its day was past when the {'run began' if self._counts_since == self._day0 else 'date was moved'}"
         if step.only_if and not step.only_if():
             return title_of(step.only_if).rstrip(".")
         return ""
@@ -413,8 +416,10 @@ class Playbook(Commands, Verbs):
     def _take_in(self, outcome: Outcome) -> None:
         self._readings = outcome.readings or self._readings
         said = str(self.reading("anchor"))
-        if said and not outcome.over:
-            self._anchor = datetime.fromisoformat(said)
+        moved = datetime.fromisoformat(said) if said and not outcome.over else self._anchor
+        if moved != self._anchor:
+            # Milestones that the move left behind are past, as they are for a run that began late (P6.13, P6.19).
+            self._anchor, self._counts_since = moved, workflow.now()
         for key, result in outcome.results.items():
             if result.deadline and result.state == "done" and not outcome.over:
                 self._wait_for(key, result.deadline)

@@ -25,6 +25,8 @@ FULL: dict[str, str | int] = {
     "executive_name": "Ines Koch",
     "feature": "Reports",
     "usage_delta": 62,
+    "usage_trend": "down 62% (48 now, 126 in as many days before the fall)",
+    "unused_feature": "Reports",
     "usage_summary": "310 logins, 42 reports",
     "days": 14,
     "article_url": "https://northwind.example/article?a=1&b=2",
@@ -44,6 +46,9 @@ FULL: dict[str, str | int] = {
     "expires": "Friday 18 December",
     "renewal_date": "Thursday 31 December",
     "value": "$24,000.00",
+    "term": "annual",
+    "roles": "champion, sponsor",
+    "health": "55 of 100",
     "days_left": 3,
     "missed": "value assessment, executive sponsor",
     "open_items": "connect a data source, invite your team",
@@ -61,7 +66,8 @@ FULL: dict[str, str | int] = {
     "resume_date": "Monday 1 March",
 }
 # What a letter may honestly have to do without.
-MAY_LACK = ("first_name", "account_name", "card_last4", "open_items", "goals", "handoff", "usage_summary")
+MAY_LACK = ("first_name", "account_name", "card_last4", "open_items", "goals", "handoff", "usage_summary",
+            "unused_feature")  # fmt: skip
 BLANK: dict[str, str | int] = {
     **dict.fromkeys(MAY_LACK, ""),
     "csm_name": "your team at Northwind Labs",
@@ -75,7 +81,7 @@ ALWAYS = {"first_name", "company", "product", "postal_address", "support_email",
 OFFER = {"pct", "months", "expires", "offer_url"}
 MARKETING: dict[str, set[str]] = {
     "usage.d3": set(),
-    "usage.d3_severe": {"feature", "usage_delta", "tutorial_url"},
+    "usage.d3_severe": {"unused_feature", "usage_delta", "tutorial_url"},
     "usage.self_book": {"booking_url"},
     "usage.training": {"booking_url"},
     "usage.discount": OFFER,
@@ -119,7 +125,8 @@ IN_APP: dict[str, set[str]] = {
     "onboarding.nudge": {"next_step", "next_url"},
 }
 GUIDES: dict[str, set[str]] = {
-    "usage.call": {"usage_delta", "days"},
+    "usage.call": {"usage_trend"},
+    "renewal.prep": {"renewal_date", "value", "term", "roles", "health", "usage_summary"},
     "renewal.review": {"renewal_date"},
     "renewal.qbr": {"renewal_date"},
     "renewal.roi_report": {"renewal_date", "value", "usage_summary"},
@@ -133,8 +140,8 @@ GUIDES: dict[str, set[str]] = {
     "predunning.csm": {"exp_date"},
 }
 for name in ("outreach", "screen_share", "recovery_plan", "executive"):
-    GUIDES[f"usage.{name}"] = {"usage_delta"}
-for name in ("prep", "kickoff", "assess", "pricing", "negotiation", "final_terms", "close"):
+    GUIDES[f"usage.{name}"] = {"usage_trend"}
+for name in ("kickoff", "assess", "pricing", "negotiation", "concerns", "final_terms", "send", "close"):
     GUIDES[f"renewal.{name}"] = {"renewal_date", "value"}
 for name in ("check_in", "rescue", "escalation"):
     GUIDES[f"onboarding.{name}"] = {"open_items"}
@@ -177,7 +184,7 @@ def parts(letter: Letter) -> list[str]:
 
 def test_every_letter_asked_for_is_there() -> None:
     assert set(KEYS) <= set(templates())
-    assert len(KEYS) == len(MARKETING) + len(SERVICE) + len(IN_APP) + len(GUIDES) == 74
+    assert len(KEYS) == len(MARKETING) + len(SERVICE) + len(IN_APP) + len(GUIDES) == 76
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -355,13 +362,19 @@ def test_c3_2_the_check_in_asks_is_everything_okay(key: str) -> None:
 def test_c3_3_the_severe_check_in_names_the_feature_the_drop_and_the_tutorial() -> None:
     for part in parts(write("usage.d3_severe"))[1:]:
         assert "haven't used Reports. Need help?" in part
-        assert "down 62%" in part and "Open the tutorial" in part
+        assert "down 62%" in part and "Open the tutorials" in part
+
+
+def test_c3_3_without_an_unused_feature_or_figures_the_severe_check_in_claims_neither() -> None:
+    for part in parts(write("usage.d3_severe", unused_feature="", usage_delta=0))[1:]:
+        assert "haven't used" not in part and "activity in your account is down" not in part
+        assert "have been quiet in your Northwind Pro account. Need help?" in part
 
 
 def test_c3_4_the_call_asks_and_must_leave_a_plan() -> None:
     guide = write("usage.call").text
     assert "What's changed?" in guide and "What would help?" in guide
-    assert "Usage: down 62% over 14 days\n" in guide
+    assert "Usage: down 62% (48 now, 126 in as many days before the fall)\n" in guide
     assert "Record the action plan" in guide and "The task is not done without it." in guide
     assert "turn this into a sales talk" in guide
 
@@ -442,6 +455,9 @@ def test_p6_10_the_unsigned_contract_counts_the_real_days(days: int, mail: str, 
             "renewal.prep",
             ["Do not contact the customer", "renewal date and the term", "usage, results (ROI) and health"],
         ),
+        ("renewal.prep", ["Term: annual\n", "champion, sponsor\n", "Health: 55 of 100\n", "310 logins, 42 reports\n"]),
+        ("renewal.send", ["no page on record", "Close this task as sent"]),
+        ("renewal.concerns", ["what would keep them from renewing", "finalise them in writing"]),
         ("renewal.assess", ["CSM: confirm", "the value assessment", "Executive sponsor: find"]),
         ("renewal.review", ["Value review", "On the call"]),
         ("renewal.qbr", ["Schedule the QBR", "List the expansion opportunities"]),
