@@ -16,8 +16,8 @@ from models.database import Database
 from models.declines import rules_for
 from models.facts import INVOICE_PAID
 from models.tables import Access, Attempt, CaseRow, CaseSubject, EffectRow, InboxEvent, Message, wall
-from workers.routing import name_of
 from workflows import PLAYBOOKS
+from workflows.steps import name_of
 
 STALE: Final = timedelta(minutes=10)
 """How long an event may wait, or an effect stay claimed, before it counts as stuck."""

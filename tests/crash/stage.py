@@ -192,6 +192,7 @@ async def stage(
             assembled.effects,
             assembled.scans,
             assembled.billing,
+            assembled.look_ups,
             f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}",
         )
         here.faults = faults

@@ -13,9 +13,9 @@ from models.customers import Contact, Contract, OfferRow
 from tests.crash.hands import Hands
 from tests.town import DAY, HOUR
 from workers.preview import AHEAD
-from workers.routing import name_of
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
+from workflows.steps import name_of
 
 HANDOFF: Final = {
     "goals": "a weekly report for every team",

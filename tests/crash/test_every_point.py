@@ -11,8 +11,8 @@ from tests.crash.enumeration import Enumeration, Tally
 from tests.crash.stage import Stage, stage
 from tests.crash.stories import stories
 from tests.town import fresh_database
-from workers.routing import name_of
 from workflows import PLAYBOOKS
+from workflows.steps import name_of
 
 
 @pytest.fixture(scope="module")

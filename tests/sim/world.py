@@ -30,9 +30,9 @@ from web.signatures import check_stripe_signature
 from web.strict_json import parse_object
 from web.webhooks import row_of
 from workers.relay import Relay
-from workers.routing import name_of
 from workers.sweep import sweep
 from workflows import PLAYBOOKS
+from workflows.steps import name_of
 
 Json = dict[str, Any]
 Do = Callable[["World", Act], Awaitable[None]]
