@@ -22,7 +22,6 @@ from workflows.trial_ending import TrialEnding
 
 WORKFLOWS = authoring.ROOT / "workflows"
 NOT_YET_USED = {
-    "onboarding.assessment": "the CSM's guide to the assessment call; onboarding asks for no such call so far",
     "pause.confirm": "a subscription that is paused: the cancel flow sends it, and is not there yet",
     "pause.resume_7d": "a pause that ends in a week: the cancel flow sends it, and is not there yet",
 }
@@ -142,7 +141,7 @@ def test_every_template_a_playbook_names_exists() -> None:
     families = "|".join({re.escape(each.partition(".")[0]) for each in templates()})
     texts = {re.sub(r"\\(.)", r"\1", each) for each in named_in_the_code()}
     asked = {each for each in texts if re.fullmatch(rf"({families})(\.\w+)+", each)} - FACTS
-    assert {"trial.ending", "dunning.hard", "payment.call", "renewal.pricing", "onboarding.w2a"} <= asked
+    assert {"trial.ending", "dunning.hard", "payment.call", "renewal.pricing", "usage.training"} <= asked
     assert asked - set(templates()) == set()
     assert {each for entry in entries() for each in entry.contents} - set(templates()) == set()
 
