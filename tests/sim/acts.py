@@ -53,7 +53,7 @@ async def begin(world: World) -> None:
         person = stripe.add(
             stripe_objects.customer(stripe, {"email": f"zoe{number}@example.com", "name": "Zoe", "metadata": told})
         )
-        month = 3 + about.expires_in
+        month = 2 + about.expires_in
         card = lifecycle.new_card(
             stripe,
             about.number,
@@ -96,7 +96,7 @@ async def _load(world: World, who: Customer) -> None:
                 health=about.health if about.health >= 0 else None,
                 signed_up_at=BEGIN - 400 * DAY,
                 opted_out_at=BEGIN - DAY if about.opted_out else None,
-                card_expires_on=date(2026, 4, 30) if about.expires_in else None,
+                card_expires_on=date(2026, 3, 31) if about.expires_in else None,
                 card_last4="4242",
             )
         )
@@ -111,7 +111,7 @@ async def _load(world: World, who: Customer) -> None:
             (who.id, str(today + day * DAY), 30 if about.falls_on <= day < about.back_on else 100)
             for day in range(-70, 45)
         ]
-        rows = [(account, metric, day, count) for account, day, count in days for metric in ("active_use", "logins")]
+        rows = [(account, metric, day, count) for account, day, count in days for metric in ("activity", "login")]
         world.database.raw.executemany("INSERT INTO usage_days VALUES (?, ?, ?, ?)", rows)
 
 

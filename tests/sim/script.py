@@ -94,9 +94,9 @@ OUTAGES: Final = ("temporal_down", "database_down", "workers_down", "kill_worker
 def script_of(seed: int) -> Script:
     """The world of a seed."""
     dice = Dice(seed)
-    days = dice.choices((1, 8, 16, 36), (10, 6, 2, 1))[0]
+    days = dice.choices((1, 8, 16, 36), (12, 5, 2, 1))[0]
     people = tuple(
-        _person(dice) for _ in range(dice.choices((1, 2, 3, 4), (8, 2, 1, 1) if days > 1 else (4, 3, 2, 1))[0])
+        _person(dice) for _ in range(dice.choices((1, 2, 3, 4), (8, 2, 1, 1) if days > 1 else (5, 3, 1, 1))[0])
     )
     acts = [act for who, person in enumerate(people) for act in STORIES[person.story](dice, who)]
     acts += [_anything(dice, days, len(people)) for _ in range(dice.randrange(6))]
@@ -123,7 +123,7 @@ def _person(dice: Dice) -> Person:
         opted_out=dice.random() < 0.2,
     )
     if story in ("usage", "offer"):
-        falls = dice.randrange(-6, 1)
+        falls = dice.randrange(-16, -3)
         person = replace(person, falls_on=falls, back_on=dice.choice((99, 99, 10, 16)))
         return replace(person, health=30, opted_out=False) if story == "offer" else person
     if story == "renewal":

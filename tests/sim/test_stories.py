@@ -3,7 +3,7 @@
 import pytest
 
 from tests.sim.playing import play
-from tests.sim.script import Act, Person, Script
+from tests.sim.script import Act, Fault, Person, Script
 
 LONG = 24 * 33.0
 
@@ -16,3 +16,12 @@ def test_p1_13_an_open_win_back_does_not_keep_a_settled_account_suspended(act: s
     assert played.violation == ""
     expected = {"payment-failure: suspended": 1, "reinstatement: reinstated": 1}
     assert played.endings == expected | ({f"win-back: {left}": 1} if left else {})
+
+
+def test_p1_14_a_dispute_that_we_hear_of_during_a_look_stops_the_charge_that_follows() -> None:
+    """The run hears of it only after the batch; the look that the gate asks for has to see it by itself."""
+    faults = (Fault("stripe_look", 2, "then:dispute"),)
+    played = play(Script(1, "default", (Person("payment"),), (Act(0.1, "fail"),), faults, 24.0))
+    assert played.violation == ""
+    assert played.endings == {"payment-failure: disputed": 1}
+    assert played.fired == {"stripe_look:then:dispute": 1}

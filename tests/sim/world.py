@@ -39,6 +39,7 @@ Do = Callable[["World", Act], Awaitable[None]]
 Whole = Callable[["World"], Awaitable[None]]
 MOST: Final = 6_000
 """Things that may happen in one world; one that does not come to rest by then never does."""
+RELAYED: Final = ("dispute", "refund")
 NAMES: Final = {name_of(each): each for each in PLAYBOOKS}
 
 
@@ -306,6 +307,9 @@ class World:
             await self._do(self, Act(0, what, who))
             for event in self._at_once:
                 await self.receive(event)
+            if what in RELAYED and scope == "activity" and not self.temporal.away:
+                self._scope = ""
+                await self.relay.once()  # whose dispute it is, only the relay finds out
         finally:
             self._scope, self._at_once = scope, None
 
