@@ -108,6 +108,7 @@ async def together(jobs: int, arguments: list[str]) -> Tally:
         whole.pairs += part["pairs"]
         whole.paid += part["paid"]
         whole.in_doubt += part["in_doubt"]
+        whole.leapt += part["leapt"]
         whole.violations += part["violations"]
         whole.names.update(part["names"])
         whole.expected |= Counter(part["expected"])
@@ -143,6 +144,7 @@ def main() -> int:
         "paid_at": tally.paid,
         "violations": len(tally.violations),
         "in_doubt": tally.in_doubt,
+        "leapt": tally.leapt,
         "unreached": unreached.total(),
         "seconds": round(time.monotonic() - begun),
     }

@@ -26,6 +26,8 @@ class Tally:
     pairs: int = 0
     paid: int = 0
     in_doubt: int = 0
+    leapt: int = 0
+    """Worlds that were told again because steps were missing, and had them then."""
     violations: list[str] = field(default_factory=list)
     names: Counter[str] = field(default_factory=Counter)
     expected: Counter[str] = field(default_factory=Counter)
@@ -101,17 +103,27 @@ class Enumeration:
 
     async def _dies(self, *at: At) -> bool:
         """One world with crashes at these points. False: not all of them were reached."""
-        try:
-            await asyncio.wait_for(self._tell(*at), LONGEST_S)
-            wrong, doubtful = await differences(self.place, self._clean, await seen(self.place))
-        except Exception as error:  # noqa: BLE001 - a world that does not come to rest is what we look for
-            wrong, doubtful = [f"never came to rest: {type(error).__name__}: {error}"], 0
+        wrong, doubtful = await self._differs(*at)
+        if wrong and all(": lacks " in each for each in wrong):
+            # The test server's time skipping may leap over timers that are due; steps are only missing then. What
+            # is lost by a crash is lost each time, and what is done twice is never excused.
+            again, doubtful = await self._differs(*at)
+            self.tally.leapt += not again
+            wrong = again
         fired = self.place.faults.fired
         if len(fired) == len(at):
             self.tally.in_doubt += doubtful
         where = " and ".join(f"{process} {number}" for process, number in at)
         self.tally.violations += [f"{self.story} at {where} ({', '.join(fired)}): {each}" for each in wrong]
         return len(fired) == len(at)
+
+    async def _differs(self, *at: At) -> tuple[list[str], int]:
+        """What is other in a world with crashes at these points, and how many mails are in doubt."""
+        try:
+            await asyncio.wait_for(self._tell(*at), LONGEST_S)
+            return await differences(self.place, self._clean, await seen(self.place))
+        except Exception as error:  # noqa: BLE001 - a world that does not come to rest is what we look for
+            return [f"never came to rest: {type(error).__name__}: {error}"], 0
 
     def _say(self, what: str) -> None:
         expected = ", ".join(f"{process} {count}" for process, count in sorted(self._points.items()))
