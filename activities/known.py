@@ -14,6 +14,7 @@ import orjson
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from activities.merge_fields import day_in_words
 from activities.stripe_picture import person_of
 from models import facts, ledger, onboarding, usage
 from models.cases import Batch, Reading
@@ -284,11 +285,6 @@ def named_day(subject: str) -> date | None:
         return date.fromisoformat(subject.rpartition("/")[2])
     except ValueError:
         return None
-
-
-def day_in_words(day: date) -> str:
-    """A calendar day as people say it: Monday 14 December 2026."""
-    return f"{day:%A} {day.day} {day:%B %Y}"
 
 
 def midnight(day: date) -> datetime:

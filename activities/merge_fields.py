@@ -1,6 +1,6 @@
 """The words that vary: merge fields of a message, from the picture, the policy and the effect."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -129,3 +129,8 @@ def date_in(at: datetime, zone: ZoneInfo) -> str:
 
 def _days(now: datetime, then: datetime) -> int:
     return round((then - now) / timedelta(days=1))
+
+
+def day_in_words(day: date) -> str:
+    """A calendar day as people say it: Monday 14 December 2026."""
+    return f"{day:%A} {day.day} {day:%B %Y}"

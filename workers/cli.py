@@ -15,7 +15,6 @@ from rich.table import Table
 
 from workers.cli_authors import register
 from workers.console import AsJson, complain, run
-from workers.doctor import doctor
 from workers.intake_commands import events_app, import_command, inbox_app
 from workers.reconcile_command import reconcile_command
 from workers.scan_commands import scan, schedules_app
@@ -41,7 +40,6 @@ app.add_typer(events_app, name="events")
 app.add_typer(inbox_app, name="inbox")
 app.command("import")(import_command)
 app.command("reconcile")(reconcile_command)
-app.command()(doctor)
 keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
@@ -378,6 +376,21 @@ def settle(
             return await case_commands.settle(database, key, word, by)
 
     run(work())
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is wrong with this installation, each with what to do. Changes nothing.
+
+    Looks at the settings, the database and its migration, the inbox and the ledger, Temporal with its namespace, search
+    attributes, workers, runs and schedules, Stripe's key, mode, clock and webhook endpoint, SendGrid's key, the disk
+    and the plan lock.
+
+    Exit code 0 if all is well, 1 if something is wrong, 2 if nothing is known to be wrong but something cannot be told.
+    """
+    from workers.doctor import doctor as examine
+
+    examine(as_json=as_json)
 
 
 @app.command(hidden=True)

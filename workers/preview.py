@@ -7,8 +7,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from activities import letters
-from activities.known import day_in_words
-from activities.merge_fields import Fields, zone_of
+from activities.merge_fields import Fields, day_in_words, zone_of
 from models.cases import Banner, Batch, Case, Charge, Effect, Email, Offer, Outcome, Reading, Result, Task
 from models.declines import Decline
 from models.picture import Person, Picture

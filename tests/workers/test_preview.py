@@ -86,13 +86,13 @@ def test_each_branch_that_is_not_taken_is_told_with_its_reason() -> None:
     assert moderate["offer_training"] == "no discount: health is not at risk"
     severe = {line.step: line.why_not for line in shown(UsageDecline, value="severe").lines if line.why_not}
     assert "alert_the_csm" not in severe
-    assert severe["call_them"] == "Only for high-value accounts"
+    assert severe["call_them"] == "Only for accounts in usage.call_scope"
 
 
 def test_what_the_end_brings_and_a_step_that_finds_nothing_to_do_are_told_too() -> None:
     assert [told(line) for line in shown(UsageDecline, value="moderate").lines][-2:] == [
-        ("Thu 17 Dec 02:10", "ending", "users", "in-app", "Take the banner down"),
-        ("Thu 17 Dec 02:10", "ending", "other playbooks", "fact", "Tell: usage.unresolved"),
+        ("Thu 24 Dec 02:10", "ending", "users", "in-app", "Take the banner down"),
+        ("Thu 24 Dec 02:10", "ending", "other playbooks", "fact", "Tell: usage.unresolved"),
     ]
     assert [told(line) for line in shown(Reinstatement).lines] == [
         ("Thu 26 Nov 02:10", "see_whether_all_is_paid", "nothing to do")

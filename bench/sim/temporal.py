@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import temporalio.bridge.proto.workflow_activation.workflow_activation_pb2 as activation_pb
 import temporalio.bridge.proto.workflow_commands.workflow_commands_pb2 as commands_pb
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkflowInstance
 
+from bench.sim.clock import Clock
 from models.cases import Batch, Case, Ending, Outcome
-from tests.sim.clock import Clock
 from workers.rehearsal import CONVERTER, first_job, instance_of
 from workflows.playbook import Playbook
 
@@ -81,6 +82,8 @@ class Run:
 
 class VirtualTemporal:
     """The server, and the worker that polls it. The relay talks to it as to a client."""
+
+    data_converter = pydantic_data_converter
 
     def __init__(self, clock: Clock, playbooks: dict[str, type[Playbook]], carry_out: CarryOut) -> None:
         self._clock = clock
