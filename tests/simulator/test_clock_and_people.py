@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import stripe
-from bench.simulator.conftest import failed_invoice, subscribe
 
 from simulator.running import SimulatorControl
 from simulator.world import DAY
+from tests.simulator.conftest import failed_invoice, subscribe
 
 
 async def ledger_of(sim: SimulatorControl, invoice: str) -> list[tuple[str, str, str | None]]:

@@ -7,11 +7,11 @@ from typing import Any
 import aiohttp
 import pytest
 import stripe
-from bench.simulator.conftest import KEY, Account, subscribe
 
 from simulator import oracle
 from simulator.running import SimulatorControl
 from simulator.world import DAY
+from tests.simulator.conftest import KEY, Account, subscribe
 
 Json = dict[str, Any]
 REPEATING: Any = {"id": "stay-20", "percent_off": 20, "duration": "repeating", "duration_in_months": 3}

@@ -8,9 +8,9 @@ from typing import Any
 import aiohttp
 import pytest
 import stripe
-from bench.simulator.conftest import failed_invoice, sdk
 
 from simulator.running import SimulatorControl
+from tests.simulator.conftest import failed_invoice, sdk
 
 PAY = "/v1/invoices/*/pay"
 Json = dict[str, Any]

@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 import pytest
 import stripe
-from bench.simulator.conftest import Receiver, failed_invoice
 from python_http_client.exceptions import (
     BadRequestsError,
     InternalServerError,
@@ -23,6 +22,7 @@ from sendgrid.helpers.eventwebhook import EventWebhook
 from sendgrid.helpers.mail import Content, CustomArg, Email, Header, Mail, To
 
 from simulator.running import ControlError, SimulatorControl
+from tests.simulator.conftest import Receiver, failed_invoice
 
 
 def letter(to: str = "ada@example.com") -> Mail:

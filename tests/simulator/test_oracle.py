@@ -7,11 +7,11 @@ from typing import Any
 import aiohttp
 import pytest
 import stripe
-from bench.simulator.conftest import KEY, failed_invoice
 
 from simulator import oracle
 from simulator.calls import MODELLED
 from simulator.running import SimulatorControl
+from tests.simulator.conftest import KEY, failed_invoice
 
 Json = dict[str, Any]
 LISTS = [

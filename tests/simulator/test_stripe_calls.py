@@ -5,9 +5,9 @@ from __future__ import annotations
 import aiohttp
 import pytest
 import stripe
-from bench.simulator.conftest import KEY, failed_invoice, subscribe
 
 from simulator.running import SimulatorControl
+from tests.simulator.conftest import KEY, failed_invoice, subscribe
 
 
 async def test_customer_calls(client: stripe.StripeClient) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import stripe
-from bench.simulator.conftest import Receiver, failed_invoice, subscribe
 
 from simulator.running import SimulatorControl
+from tests.simulator.conftest import Receiver, failed_invoice, subscribe
 
 SECRET = "whsec_test"
 
