@@ -6,7 +6,7 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench bench-scan bench-import fuzz chaos clean
+.PHONY: help setup demo test check format up lock bench bench-scan bench-import chaos crash sim deploy-drill mutants fuzz clean restore-drill
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -36,17 +36,32 @@ up: $(STAMP) ## worker, web and a Temporal server that keeps its data
 bench: $(STAMP) ## the measurements in docs, again
 	@$(BIN)/python -m bench $(ARGS)
 
+mutants: $(STAMP) ## take each guard out, in a copy, and see its test go red
+	@$(BIN)/python -m bench.mutants $(ARGS)
+
+deploy-drill: $(STAMP) ## 200 sleeping runs meet a deploy that edits every playbook (ARGS="--runs 40" for fewer)
+	@$(BIN)/python -m bench.deploy $(ARGS)
+
 fuzz: $(STAMP) ## a million hostile inputs in some minutes (RUNS=10000 for fewer); what breaks is kept in tests/fuzz/found
 	@$(BIN)/python -m tests.fuzz --runs $(or $(RUNS),1000000) $(ARGS)
 
 chaos: $(STAMP) ## 5,000 real cases while everything is killed, stopped and cut off (CASES=300, SEED=2, ARGS=)
 	@$(BIN)/python -m bench.chaos --cases $(or $(CASES),5000) --seed $(or $(SEED),1) $(ARGS)
 
+crash: $(STAMP) ## a crash at every point of every playbook, and at any two (ARGS="--playbook renewal" for a part)
+	@$(BIN)/python -m tests.crash $(ARGS)
+
+sim: $(STAMP) ## two thousand seeded worlds with faults (SEEDS=100 for fewer); what breaks is kept in bench/sim/found
+	@$(BIN)/python -m bench.sim --seeds $(or $(SEEDS),2000) $(ARGS)
+
 bench-scan: $(STAMP) ## a scan of 200,000 accounts (ARGS="--accounts 20000" for fewer)
 	@$(BIN)/python -m bench.scan_usage $(ARGS)
 
 bench-import: $(STAMP) ## 100,000 accounts from CSV, twice
 	@$(BIN)/python -m bench import
+
+restore-drill: $(STAMP) ## lose the database in mid-traffic, put an older copy back, and see that nothing is done twice
+	@$(BIN)/pytest tests/deploys/test_restore_drill.py $(ARGS)
 
 lock: $(UV) ## requirements.lock anew, within pyproject.toml's bounds
 	@$(COMPILE) --upgrade pyproject.toml --output-file requirements.lock

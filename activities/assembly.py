@@ -8,12 +8,14 @@ from activities.access import ProductAccess
 from activities.billing import Billing
 from activities.carry_out import Effects
 from activities.crm import Crm
+from activities.doubts import LookUps
 from activities.known import known_watches
 from activities.merge_fields import Fields
 from activities.messages import Outbox, Postroom, SendGridMail
 from activities.offers import Offers
 from activities.scans import Scans
-from activities.systems import Watch
+from activities.systems import Inside, Watch
+from activities.systems import Outside as System
 from models.database import Database
 from models.policy import PolicyFile
 
@@ -35,11 +37,12 @@ class Outside:
 
 @dataclass(frozen=True)
 class Assembled:
-    """The one door, the scans, and billing for those who only read."""
+    """The one door, the scans, billing for those who only read, and what can be asked about effects in doubt."""
 
     effects: Effects
     scans: Scans
     billing: Billing
+    look_ups: LookUps
     stripe: stripe.StripeClient
 
 
@@ -52,9 +55,12 @@ def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assemb
     access = ProductAccess(database, outside.product_url, outside.product_secret, allow_private=outside.product_private)
     crm = Crm(policy, fields)
     watches: list[Watch] = [billing, *known_watches(database, policy)]
+    inside: list[Inside] = [crm]
+    systems: list[System] = [billing, offers, access]
     if outside.sendgrid_key:
-        mail = SendGridMail(database, postroom, outside.sendgrid_key, outside.sendgrid_base or None)
-        effects = Effects(database, policy, watches, inside=[crm], outside=[billing, offers, access, mail])
+        systems.append(SendGridMail(database, postroom, outside.sendgrid_key, outside.sendgrid_base or None))
     else:
-        effects = Effects(database, policy, watches, inside=[crm, Outbox(postroom)], outside=[billing, offers, access])
-    return Assembled(effects, Scans(database, policy), billing, outside.stripe)
+        inside.append(Outbox(postroom))
+    effects = Effects(database, policy, watches, inside=inside, outside=systems)
+    look_ups = LookUps.over(database, watches, systems)
+    return Assembled(effects, Scans(database, policy), billing, look_ups, outside.stripe)

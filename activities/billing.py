@@ -6,6 +6,8 @@ from datetime import date
 from typing import Any, Final
 
 import stripe
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.stripe_picture import decline_of_error, owed_of, picture_of
 from activities.systems import Answer, TryAgain
@@ -15,10 +17,12 @@ from models.database import Database
 from models.declines import Decline
 from models.invoices import Invoice, id_of, read_invoice
 from models.picture import Card, Owed, Picture
-from models.tables import Account, Attempt, CaseRow, wall
+from models.tables import Account, Attempt, CaseRow, InboxEvent, wall
 
 TIMEOUT_S: Final = 15
+ON_ITS_WAY: Final = "Stripe took it, and the bank has not answered yet: a slow method"
 CARD: Final = ["invoice_settings.default_payment_method"]
+STOPS: Final = (facts.PAYMENT_REFUNDED, facts.PAYMENT_DISPUTED)
 EXPAND: Final = [
     "customer",
     "customer.invoice_settings.default_payment_method",
@@ -83,13 +87,14 @@ class Billing:
             subjects = [row.subject for row in await ledger.subjects_of(session, batch.case)]
             cancelled_by_us = await ledger.was_begun(session, batch.case, "cancel_subscription")
             tried = await ledger.tries_of(session, subjects)
+            hints = await _hints(session, batch, case)
         refused = set(str(case.readings.get("refused_cards", "")).split()) if case else set()
         pages: list[tuple[Owed, dict[str, Any]]] = []
         for subject in subjects:
             invoice, raw = await self._invoice(subject)
             pages.append((owed_of(invoice, raw, tried.get(subject, 0), refused), raw))
         account = await self._remember_account(batch.account, pages[0][1]["customer"]) if pages else Account(id="")
-        stopped = await self._stopped_by(batch, frozenset().union(*(owed.intents for owed, _ in pages)))
+        stopped = await self._stopped_by(hints, frozenset().union(*(owed.intents for owed, _ in pages)))
         picture = picture_of(pages, account, stopped, cancelled_by_us=cancelled_by_us)
         seen = refused | set(str(picture.readings["refused_cards"]).split())
         return replace(picture, readings={**picture.readings, "refused_cards": " ".join(sorted(seen))})
@@ -98,12 +103,10 @@ class Billing:
         raw = _plain(await self._stripe.v1.invoices.retrieve_async(invoice_id, {"expand": EXPAND}))
         return read_invoice(raw), raw
 
-    async def _stopped_by(self, batch: Batch, intents: frozenset[str]) -> str:
+    async def _stopped_by(self, charges: list[str], intents: frozenset[str]) -> str:
         """What was heard of, if the charge confirms it: a dispute of any charge, a refund of one for this case."""
-        for fact in batch.heard:
-            if fact.kind not in (facts.PAYMENT_REFUNDED, facts.PAYMENT_DISPUTED):
-                continue
-            charge = _plain(await self._stripe.v1.charges.retrieve_async(fact.object_id))
+        for each in charges:
+            charge = _plain(await self._stripe.v1.charges.retrieve_async(each))
             if charge.get("disputed"):
                 return facts.PAYMENT_DISPUTED
             if charge.get("refunded") and id_of(charge.get("payment_intent")) in intents:
@@ -178,6 +181,8 @@ class Billing:
         if owed.invoice.status == "paid":
             await self._remember_attempt(effect, batch, picture, noted.get("amount", 0), None)
             return Answer(reason="paid; found by looking after the answer was lost", reread=True)
+        if owed.processing:
+            return Answer("in_doubt", ON_ITS_WAY)
         if owed.latest_charge != noted.get("latest_charge"):
             decline = owed.decline or Decline()
             await self._remember_attempt(effect, batch, picture, noted.get("amount", 0), decline)
@@ -200,7 +205,7 @@ class Billing:
             await self._remember_attempt(effect, batch, picture, amount, decline)
             return Answer("refused", decline.name, {"class": decline.kind}, reread=True)
         if paid.status != "paid":
-            return Answer("in_doubt", f"Stripe took it, but the invoice is {paid.status}: a slow method", reread=True)
+            return Answer("in_doubt", ON_ITS_WAY, reread=True)
         await self._remember_attempt(effect, batch, picture, amount, None)
         return Answer(detail={"amount": amount, "currency": owed.invoice.currency}, reread=True)
 
@@ -237,6 +242,22 @@ class Billing:
                     decline=decline.name if decline else "",
                 ),
             )
+
+
+async def _hints(session: AsyncSession, batch: Batch, case: CaseRow | None) -> list[str]:
+    """Charges that a refund or a dispute was heard of: by the run, or since the case was opened in the inbox.
+
+    The run hears of it a moment later than we do; what came in between is news to the gate, and must not be lost on
+    the look that the gate then asks for.
+    """
+    heard = [fact.object_id for fact in batch.heard if fact.kind in STOPS]
+    statement = select(InboxEvent.object_id).where(
+        InboxEvent.account_id == batch.account,
+        col(InboxEvent.kind).in_(STOPS),
+        InboxEvent.occurred_at >= (case.opened_at if case else batch.since),
+    )
+    told = (await session.exec(statement.order_by(col(InboxEvent.id)))).all()
+    return list(dict.fromkeys([*heard, *told]))
 
 
 def _said_of(customer: dict[str, Any]) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from activities.systems import Answer, Inside, Outside, TryAgain, Watch, effect_
 from models import ledger
 from models.cases import Batch, Effect, Outcome, Parting, Reading, Result
 from models.database import Database
+from models.doubts import APPLY_OFFER
 from models.gate import Held, LookAgain, news_count
 from models.picture import Picture
 from models.policy import PolicyFile
 
 LOOKS = 20
 """How often one batch looks again because news keeps coming in, before Temporal's retry takes over."""
-APPLY_OFFER = "apply_offer"
-"""The kind of effect whose fate is a reading of the same name: a person has to see where it is not `done`."""
+NOTHING_CAME = "nothing came of it"
 BEAT_S = 4
 """Batches that take longer tell the server that they live, so that a killed worker is noticed within seconds
 (`heartbeat_timeout` in the playbook base); shorter ones never beat, for every beat is a billable action."""
@@ -137,6 +137,8 @@ class _Try:
             if effect is None:
                 continue
             answer = await self._outside[row.kind].look_up(effect, self._batch, self._picture, row.detail)
+            if answer is None and row.state == "in_doubt":
+                answer = Answer("refused", NOTHING_CAME, reread=True)
             if answer is None:
                 await self._release(effect)
                 continue

@@ -7,6 +7,7 @@ from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities import letters
+from activities.known import named_day
 from activities.merge_fields import Fields
 from activities.systems import Answer
 from models import ledger
@@ -147,8 +148,11 @@ class Crm:
         row.stage, row.moved_at = effect.stage, batch.now
         row.expansion_potential = effect.expansion_potential or row.expansion_potential
         if contract:
-            row.name = f"Renewal - {company} - {contract.renews_on.year}"
-            row.value, row.currency = contract.value, contract.currency
-            row.renewal_date, row.contract_term = contract.renews_on, contract.term
+            # A signed contract names the date of its next term; the deal that is closed is about the one before.
+            closes = effect.stage in ("Won", "Lost")
+            day = (row.renewal_date or named_day(batch.subject)) if closes else None
+            row.renewal_date = day or contract.renews_on
+            row.name = f"Renewal - {company} - {row.renewal_date.year}"
+            row.value, row.currency, row.contract_term = contract.value, contract.currency, contract.term
         session.add(row)
         return Answer()

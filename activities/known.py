@@ -14,11 +14,13 @@ import orjson
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from activities.merge_fields import day_in_words
 from activities.stripe_picture import person_of
 from models import facts, ledger, onboarding, usage
 from models.cases import Batch, Reading
 from models.customers import ChecklistItem, Contact, Contract, OfferRow, Owner, UsageDay
 from models.database import Database
+from models.learning import HANDOFF
 from models.money import money
 from models.picture import Person, Picture
 from models.policy import Policy, PolicyFile
@@ -64,7 +66,8 @@ class Facts:
             people = await _people(session, account)
             applied = await _apply_offer(session, batch.case)
             owner = await session.get(Owner, account.owner) if account.owner else None
-        over = seen.over or told
+        gone = facts.SUBSCRIPTION_CANCELLED if account.churned_at else ""
+        over = seen.over or told or gone
         return Picture(
             over=over,
             readings={
@@ -104,20 +107,27 @@ class UsageWatch(Facts):
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
     ) -> Seen:
         """The change in use, and `usage.recovered` where it came back."""
-        today = batch.now.date()
-        counts = await usage_of(session, account.id, today)
-        now = usage.change(counts, policy.usage.metric, today, policy.usage.window_days)
-        still = usage.still_declining(counts, today, opened.date(), policy.usage)
-        feature = usage.unused_feature(counts, today, policy.usage)
+        today, began, rules = batch.now.date(), opened.date(), policy.usage
+        counts = await usage_of(session, account.id, today, usage.first_needed(began, rules))
+        fall = usage.since_the_fall(counts, today, began, rules)
+        down = fall.down_pct if fall else 0
+        still = usage.still_declining(counts, today, began, rules)
+        feature = usage.unused_feature(counts, today, rules)
         return Seen(
-            over="" if still else facts.USAGE_RECOVERED,
+            over="" if still or told or account.churned_at else facts.USAGE_RECOVERED,
             readings={
-                "severity": usage.severity(counts, today, policy.usage, None),
-                "usage_delta": now.down_pct,
+                "severity": usage.severity(counts, today, rules, None),
+                "usage_delta": down,
                 "feature": feature,
                 "tenure_days": (batch.now - account.signed_up_at).days if account.signed_up_at else 0,
             },
-            fields={"usage_delta": now.down_pct, "feature": feature or policy.words.feature},
+            fields={
+                "usage_delta": down,
+                "usage_trend": f"down {down}% ({fall.now} now, {fall.before} in as many days before the fall)"
+                if fall
+                else "no figures are on record",
+                "unused_feature": feature,
+            },
         )
 
 
@@ -133,8 +143,9 @@ class ContractWatch(Facts):
         contract = await session.get(Contract, batch.subject.partition("/")[0])
         if contract is None:
             return Seen()
-        counts = await usage_of(session, account.id, batch.now.date())
-        month = usage.change(counts, policy.usage.metric, batch.now.date(), 30)
+        metric, today = policy.usage.metric, batch.now.date()
+        counts = await usage_of(session, account.id, today)
+        month = usage.change(counts, metric, today, 30)
         over = told or {"signed": facts.CONTRACT_SIGNED, "lost": facts.RENEWAL_LOST}.get(contract.state, "")
         if over == facts.CONTRACT_SIGNED:
             over = await _for_more_or_less(session, batch, contract)
@@ -144,11 +155,20 @@ class ContractWatch(Facts):
                 "anchor": midnight(contract.renews_on).isoformat(),
                 "at_stake": contract.value,
                 "contract_state": contract.state,
+                "can_be_signed": bool(contract.sign_url),
             },
             fields={
+                # A date in a contract is the same day in every zone.
+                "renewal_date": day_in_words(contract.renews_on),
+                "days_left": (contract.renews_on - today).days,
                 "value": money(contract.value, contract.currency),
-                "sign_url": contract.sign_url or policy.links.app,
-                "usage_summary": f"{month.now} in the last 30 days, {month.before} in the 30 days before",
+                "term": contract.term,
+                "sign_url": contract.sign_url,
+                "health": "not scored" if account.health is None else f"{account.health} of 100",
+                "roles": await _roles(session, account.id),
+                "usage_summary": f"{metric} {month.now} in the last 30 days, {month.before} in the 30 days before"
+                if month.now or month.before
+                else "",
             },
         )
 
@@ -167,28 +187,37 @@ class OnboardingWatch(Facts):
         done = {row.item: row.done_at for row in (await session.exec(statement)).all()}
         still = onboarding.open_items(done, rules)
         missed = onboarding.missed_milestones(done, account.signed_up_at or opened, batch.now, rules)
+        due = onboarding.due_items(done, (batch.now - opened).days, rules)
         counts = await usage_of(session, account.id, batch.now.date() + timedelta(days=1))
         points = onboarding.score_of(done, counts, policy, batch.now.date())
         following = onboarding.name_of(still[0], rules) if still else "the next step"
         signed_up, first_value = account.signed_up_at or opened, done.get("first_value")
+        hours = (first_value - signed_up) / timedelta(hours=1) if first_value else -1
+        wanted = rules.first_value_hours.get(account.segment, rules.first_value_limit_hours)
+        since = batch.now.date() - timedelta(days=30)
+        what = policy.words.value_metric
+        made = usage.total(counts, policy.usage.report_metric, since, batch.now.date() + timedelta(days=1))
         return Seen(
             readings={
                 "done_items": " ".join(sorted(done)),
                 "open_items": " ".join(still),
+                "due_items": " ".join(due),
                 "missed": " ".join(missed),
                 "completion": onboarding.completion(done, rules),
                 "onboarding_score": int(points),
                 "onboarding_band": onboarding.band(points, rules),
                 "pattern": rules.pattern,
-                "first_value_h": round((first_value - signed_up) / timedelta(hours=1)) if first_value else -1,
+                "first_value_h": round(hours),
+                "first_value_in_time": first_value is not None and hours <= wanted,
                 "d30_lift": max((lift for item, lift in rules.milestone_lift.items() if item in done), default=0),
                 "roi_tenths": usage.latest(counts, "roi_tenths", -1),
             },
             fields={
-                "goals": await _goals(session, account.id),
-                "open_items": ", ".join(onboarding.name_of(item, rules) for item in still) or "nothing is left",
+                **await _handoff(session, account.id),
+                "open_items": ", ".join(onboarding.name_of(item, rules) for item in due),
                 "next_step": following,
                 "next_url": policy.links.wizard,
+                "value_metric": f"{made} {what} in the last 30 days" if made else f"no {what} yet",
             },
         )
 
@@ -208,7 +237,7 @@ class ChurnWatch(Facts):
         return Seen(
             over=facts.SUBSCRIPTION_REACTIVATED if back else "",
             readings={"churned_days": max(0, (batch.now - at).days)},
-            fields={"churned_on": f"{at:%d %B %Y}"},
+            fields={"churned_on": f"{at.day} {at:%B %Y}", "reactivate_url": policy.links.reactivate},
         )
 
 
@@ -221,13 +250,13 @@ class CardWatch(Facts):
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
     ) -> Seen:
         """The expiry, and `card.replaced` where another card is on file by now (P2.3)."""
-        expiry = account.card_expires_on
-        replaced = expiry is not None and expiry.isoformat() != batch.subject.rpartition("/")[2]
+        on_file, expiry = account.card_expires_on, named_day(batch.subject)
         return Seen(
-            over=facts.CARD_REPLACED if replaced else "",
+            over=facts.CARD_REPLACED if on_file and on_file != expiry else "",
             fields={
-                "card_last4": account.card_last4,
-                "exp_date": f"{expiry.day} {expiry:%B %Y}" if expiry else "",
+                "card_last4": account.card_last4 if on_file else "",
+                "exp_date": day_in_words(expiry) if expiry else "",
+                "update_url": policy.links.billing,
             },
         )
 
@@ -239,13 +268,23 @@ def known_watches(database: Database, policy: PolicyFile) -> list[Facts]:
     ]
 
 
-async def usage_of(session: AsyncSession, account: str, today: date) -> dict[tuple[str, date], int]:
-    """The counts of the last 100 days before `today`."""
-    since = today - timedelta(days=BACK)
+async def usage_of(
+    session: AsyncSession, account: str, today: date, since: date | None = None
+) -> dict[tuple[str, date], int]:
+    """The counts of the last 100 days before `today`, and of those before from `since` on."""
+    since = min(since or today, today - timedelta(days=BACK))
     statement = select(UsageDay).where(
         UsageDay.account_id == account, col(UsageDay.day) >= since, col(UsageDay.day) < today
     )
     return {(row.metric, row.day): row.count for row in (await session.exec(statement)).all()}
+
+
+def named_day(subject: str) -> date | None:
+    """The day that a subject names after its slash: a renewal's, an expiry's."""
+    try:
+        return date.fromisoformat(subject.rpartition("/")[2])
+    except ValueError:
+        return None
 
 
 def midnight(day: date) -> datetime:
@@ -287,14 +326,20 @@ async def _was_told(session: AsyncSession, account: str, kind: str, since: datet
     return (await session.exec(statement)).first() is not None
 
 
-async def _goals(session: AsyncSession, account: str) -> str:
-    """The customer's goals, from the sales handoff (P7.2); words for people, never for a payload."""
+async def _handoff(session: AsyncSession, account: str) -> dict[str, Field]:
+    """The sales handoff (P7.2, P7.3): the goals, and the rest of it in a line; words for people, not for a payload."""
     statement = select(InboxEvent.body).where(
-        InboxEvent.account_id == account, InboxEvent.kind == facts.HANDOFF_COMPLETED
+        InboxEvent.account_id == account, InboxEvent.kind == facts.HANDOFF_COMPLETED, col(InboxEvent.learned)
     )
     body = (await session.exec(statement.order_by(col(InboxEvent.id).desc()))).first()
     said = orjson.loads(body).get("data", {}) if body else {}
-    return str(said.get("goals", "")) if isinstance(said, dict) else ""
+    words = {name: _listed(said.get(name, "")) for name in HANDOFF}
+    rest = (f"{name.replace('_', ' ')}: {each}" for name, each in words.items() if each and name != "goals")
+    return {"goals": words["goals"], "handoff": "; ".join(rest)}
+
+
+def _listed(said: object) -> str:
+    return ", ".join(str(each) for each in said) if isinstance(said, list) else str(said)
 
 
 async def _apply_offer(session: AsyncSession, case: str) -> str:
@@ -310,6 +355,12 @@ async def _people(session: AsyncSession, account: Account) -> dict[str, Person]:
         for row in (await session.exec(statement.order_by(col(Contact.id).desc()))).all()
     }
     return {"billing": person_of(account), **people}
+
+
+async def _roles(session: AsyncSession, account: str) -> str:
+    """Which roles at the customer somebody is known for; the words for a guide, without names."""
+    statement = select(Contact.role).where(Contact.account_id == account, col(Contact.left_at).is_(None)).distinct()
+    return ", ".join(sorted((await session.exec(statement)).all())) or "nobody but the billing contact"
 
 
 def _of_owner(owner: Owner | None) -> dict[str, Field]:

@@ -25,7 +25,17 @@ DEFAULT_LOCALE = "en"
 
 # The words read right without these; every other field must say something.
 MAY_BE_EMPTY = frozenset(
-    {"first_name", "card_last4", "next_attempt", "account_name", "open_items", "goals", "usage_summary"}
+    {
+        "first_name",
+        "card_last4",
+        "next_attempt",
+        "account_name",
+        "open_items",
+        "goals",
+        "handoff",
+        "usage_summary",
+        "unused_feature",
+    }
 )
 
 _SUBJECT, _HTML, _TEXT = "subject.txt", "body.mjml", "body.txt"
@@ -97,22 +107,30 @@ class Letters:
             auto_reload=False,
             cache_size=-1,
         )
+        self._files: dict[str, tuple[set[str], list[str]]] = {}
+        self._known: dict[str, _Folder] = {}
         # Without `keep_at_rules` the rules for dark mode and narrow screens would be thrown away.
         self._inliner = css_inline.CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
 
     @cached_property
-    def _folders(self) -> dict[str, dict[str, _Folder]]:
-        """key -> lower-case locale -> folder; the default language under the locale ""."""
-        found: dict[str, dict[str, _Folder]] = {}
+    def _folders(self) -> dict[str, dict[str, str]]:
+        """key -> lower-case locale -> the folder's name; the default language under the locale ""."""
+        found: dict[str, dict[str, str]] = {}
         for path in self._sources:
             name, _, file = path.rpartition("/")
             key, _, locale = name.partition("/")
             if file != _SUBJECT or not key or key.startswith("_") or "/" in locale:
                 continue
-            found.setdefault(key, {})[locale.lower()] = self._folder(name)
+            found.setdefault(key, {})[locale.lower()] = name
         return {key: locales for key, locales in found.items() if "" in locales}
 
     def _folder(self, name: str) -> _Folder:
+        # Only what is asked for is parsed, and only once: all of it takes half a second.
+        if name not in self._known:
+            self._known[name] = self._look_into(name)
+        return self._known[name]
+
+    def _look_into(self, name: str) -> _Folder:
         draft = _Folder(name, f"{name}/{_HTML}" in self._sources, frozenset(), "")
         fields: set[str] = set()
         seen: set[str] = set()
@@ -122,13 +140,21 @@ class Letters:
             if path in seen:
                 continue
             seen.add(path)
-            tree = self._env.parse(self._sources[path])
-            fields |= meta.find_undeclared_variables(tree)
-            waiting += [other for other in meta.find_referenced_templates(tree) if other]
+            uses, refers_to = self._parsed(path)
+            fields |= uses
+            waiting += refers_to
         digest = hashlib.sha256()
         for path in sorted(seen):
             digest.update(f"{path}\0{self._sources[path]}\0".encode())
         return _Folder(name, draft.html, frozenset(fields - {"self"}), digest.hexdigest()[:12])
+
+    def _parsed(self, path: str) -> tuple[set[str], list[str]]:
+        """The fields a file uses and the files it refers to. Most files of a letter are shared."""
+        if path not in self._files:
+            tree = self._env.parse(self._sources[path])
+            others = [other for other in meta.find_referenced_templates(tree) if other]
+            self._files[path] = (meta.find_undeclared_variables(tree), others)
+        return self._files[path]
 
     def _find(self, key: str, locale: str) -> _Folder:
         locales = self._folders.get(key)
@@ -137,9 +163,9 @@ class Letters:
         wanted = locale.replace("_", "-").lower()
         while wanted:
             if wanted in locales:
-                return locales[wanted]
+                return self._folder(locales[wanted])
             wanted = wanted.rpartition("-")[0]
-        return locales[""]
+        return self._folder(locales[""])
 
     def templates(self) -> list[str]:
         """The keys of all templates."""

@@ -1,13 +1,33 @@
 """The words that vary: merge fields of a message, from the picture, the policy and the effect."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from models.cases import Banner, Batch, Email, Task
-from models.customers import OfferRow
 from models.links import link
 from models.picture import Person, Picture
 from models.policy import Policy
+
+
+class Terms(Protocol):
+    """What a mail says of an offer: the row of the database, or what a preview makes up."""
+
+    @property
+    def key(self) -> str:
+        """What the link to its page is made of."""
+
+    @property
+    def pct(self) -> int:
+        """How much less."""
+
+    @property
+    def months(self) -> int:
+        """For how long."""
+
+    @property
+    def expires_at(self) -> datetime:
+        """Until when it can be taken."""
 
 
 class Fields:
@@ -24,10 +44,10 @@ class Fields:
         policy: Policy,
         effect: Email | Banner | Task,
         *,
-        offer: OfferRow | None = None,
+        offer: Terms | None = None,
     ) -> dict[str, str | int]:
         """Every field a template may use. Dates are the local dates of whom it is written to."""
-        person = picture.person(effect.to if isinstance(effect, Email) else "billing") or Person()
+        person = picture.person("billing" if isinstance(effect, Banner) else effect.to) or Person()
         zone = zone_of(person.timezone)
         fields: dict[str, str | int] = {
             **self._always(batch, person, policy),
@@ -69,6 +89,7 @@ class Fields:
             "executive_name": policy.people.executive_name,
             "value": "not on record",
             "goals": "",
+            "handoff": "",
             "open_items": "",
             "usage_summary": "",
             "feature": policy.words.feature,
@@ -108,3 +129,8 @@ def date_in(at: datetime, zone: ZoneInfo) -> str:
 
 def _days(now: datetime, then: datetime) -> int:
     return round((then - now) / timedelta(days=1))
+
+
+def day_in_words(day: date) -> str:
+    """A calendar day as people say it: Monday 14 December 2026."""
+    return f"{day:%A} {day.day} {day:%B %Y}"

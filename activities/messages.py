@@ -4,6 +4,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, Final
 
+import orjson
 import python_http_client.exceptions as http_errors
 from sendgrid import SendGridAPIClient
 from sendgrid.helpers.mail import Content, CustomArg, From, Header, Mail, ReplyTo, Subject, To, TrackingSettings
@@ -24,6 +25,10 @@ from models.tables import Message
 
 TIMEOUT_S: Final = 10
 NO_ADDRESS: Final = "nobody at the account has an e-mail address"
+
+
+class ActivityClosed(Exception):
+    """SendGrid's Email Activity API may not be asked; the message says why."""
 
 
 class Postroom:
@@ -103,7 +108,7 @@ class Outbox:
 
 
 class SendGridMail:
-    """Sends through SendGrid, which has no idempotency key: a lost answer is in doubt, and is not sent again."""
+    """Sends through SendGrid, which has no idempotency key: a lost answer is in doubt until its activity shows it."""
 
     kinds: tuple[str, ...] = ("email",)
 
@@ -118,8 +123,56 @@ class SendGridMail:
         return {}
 
     async def look_up(self, effect: Email, batch: Batch, picture: Picture, noted: dict[str, Any]) -> Answer | None:
-        """SendGrid cannot be asked; its event webhook may tell later. Until then the mail counts as sent."""
-        return Answer("in_doubt", "the answer was lost; not sent again, SendGrid's events may settle it")
+        """Ask SendGrid's activity, which accounts have to buy. What it does not show stays in doubt.
+
+        It is never sent again by itself: the activity shows mails with a delay, and not those of every region.
+        """
+        try:
+            found = await self.activity_of(effect.key)
+        except ActivityClosed as error:
+            return Answer("in_doubt", f"the answer was lost; not sent again. {error}")
+        if not found:
+            return Answer("in_doubt", "the answer was lost; not sent again. SendGrid's activity does not show it")
+        mail = found[0]
+        row = Message(
+            key=effect.key,
+            account_id=batch.account,
+            case_id=batch.case,
+            channel="email",
+            template=effect.template,
+            recipient=str(mail.get("to_email", "")),
+            subject=str(mail.get("subject", effect.title)),
+            text="SendGrid has this mail. Its words were not kept, for the answer to sending it was lost.",
+            provider_id=str(mail.get("msg_id", "")),
+            at=batch.now,
+        )
+        async with self._db.writing() as session:
+            await ledger.insert_once(session, row)
+        said = str(mail.get("status", ""))
+        return Answer(reason=f"SendGrid's activity has it: {said}", detail={"message_id": row.provider_id})
+
+    async def activity_of(self, key: str) -> list[dict[str, Any]]:
+        """The mails SendGrid has on record for an effect, as its Email Activity API tells them.
+
+        Raises:
+            ActivityClosed: the account or the key may not ask.
+        """
+        query = {"query": f"(unique_args['effect']=\"{key}\")", "limit": "10"}
+
+        def ask() -> Any:
+            return self._sendgrid.client.messages.get(query_params=query)
+
+        try:
+            answer = await asyncio.to_thread(ask)
+        except http_errors.HTTPError as error:
+            if error.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+                raise ActivityClosed(
+                    f"SendGrid's activity cannot be asked ({error.status_code}): "
+                    "it has to be bought, and the key needs the permission"
+                ) from None
+            raise
+        messages: list[dict[str, Any]] = orjson.loads(answer.body).get("messages", [])
+        return messages
 
     async def perform(self, effect: Email, batch: Batch, picture: Picture) -> Answer:
         """Send it.

@@ -18,6 +18,8 @@ def owed_of(invoice: Invoice, raw: dict[str, Any], tries_of_ours: int, refused: 
     failed = [intent for intent in _intents(raw) if intent.get("last_payment_error") or _wants_action(intent)]
     failed.sort(key=lambda intent: int(intent.get("created") or 0))
     last = failed[-1] if failed else None
+    tried = [intent for intent in _intents(raw) if intent in failed or _is_processing(intent)]
+    newest = max(tried, key=lambda intent: int(intent.get("created") or 0), default=None)
     cards = [card for intent in failed if (card := _failed_card(intent))]
     known = refused | {identity for card in cards for identity in identities(card)}
     fresh = [card for card in _cards_on_file(raw) if not known & identities(card)] if known else []
@@ -26,8 +28,9 @@ def owed_of(invoice: Invoice, raw: dict[str, Any], tries_of_ours: int, refused: 
         decline=decline_of_intent(last) if last else None,
         failed_card=cards[-1] if cards else None,
         fresh_card=fresh[0] if fresh else None,
-        latest_charge=id_of(last.get("latest_charge")) if last else "",
+        latest_charge=id_of(newest.get("latest_charge")) if newest else "",
         attempts=max(invoice.attempts, tries_of_ours + 1),
+        processing=any(_is_processing(intent) for intent in tried),
         intents=frozenset(str(intent["id"]) for intent in _intents(raw)),
     )
 
@@ -132,6 +135,10 @@ def _intents(raw: dict[str, Any]) -> list[dict[str, Any]]:
     payments = (raw.get("payments") or {}).get("data", [])
     found = [(each.get("payment") or {}).get("payment_intent") for each in payments]
     return [each for each in found if isinstance(each, dict)]
+
+
+def _is_processing(intent: dict[str, Any]) -> bool:
+    return intent.get("status") == "processing"
 
 
 def _wants_action(intent: dict[str, Any]) -> bool:

@@ -101,12 +101,14 @@ class Banner(_Effect):
 class Task(_Effect):
     """Open a task for a person. An empty `owner` means the account's CSM, else the CSM lead.
 
+    `to` is the role of the customer's person it is about; the guide names them.
     With a `deadline` the run waits for its outcome (one of `answers`, if any are named) and escalates after it.
     """
 
     kind: Literal["task"] = "task"
     template: str = ""
     owner: str = ""
+    to: str = "billing"
     due: datetime
     deadline: datetime | None = None
     answers: tuple[str, ...] = ()

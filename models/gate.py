@@ -12,13 +12,16 @@ from typing import Final
 from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models.cases import Batch, Charge, Effect, Email, Offer, SetAccess
+from models.cases import Batch, CancelSubscription, Charge, Effect, Email, Offer, SetAccess, Task
 from models.customers import Contact, OfferRow
 from models.declines import broken_rule
 from models.offers import HALF_PCT, MOST_MONTHS
 from models.picture import Card, Picture
 from models.policy import Offers
 from models.tables import Access, Account, Attempt, CaseRow, CaseSubject, InboxEvent
+
+ON_ITS_WAY: Final = timedelta(days=1)
+"""How long the gate waits before it asks again whether a slow payment has arrived."""
 
 
 class LookAgain(Exception):
@@ -90,6 +93,28 @@ async def the_card_may_be_charged(asked: Asked) -> Held | None:
     if rule:
         return Held("network_cap", f"{rule.limit} attempts in {rule.window.days} days on one card: {rule.source}")
     return None
+
+
+async def no_payment_is_on_its_way(asked: Asked) -> Held | None:
+    """While all that is owed is on its way by a slow method, nobody is charged, reminded or restricted.
+
+    Asked again a day later, for a bank takes days; news of the money wakes the run before.
+    """
+    effect = asked.effect
+    takes = isinstance(effect, Charge | Email | Task | CancelSubscription)
+    takes = takes or (isinstance(effect, SetAccess) and effect.level != "full")
+    if asked.parting or not takes:
+        return None
+    owed = [each for each in asked.picture.owed.values() if each.invoice.is_open]
+    if isinstance(effect, Charge):
+        owed = [each for each in owed if each.invoice.id == effect.invoice]
+    if not owed or not all(each.processing for each in owed):
+        return None
+    return Held(
+        "payment_on_its_way",
+        "a payment by a slow method is on its way; nobody is asked for it meanwhile",
+        until=asked.batch.now + ON_ITS_WAY,
+    )
 
 
 async def it_changes_something(asked: Asked) -> Held | None:
@@ -188,6 +213,7 @@ async def the_offer_stands(asked: Asked) -> Held | None:
 RULES: Final[tuple[Rule, ...]] = (
     the_case_is_open,
     nothing_new_was_heard,
+    no_payment_is_on_its_way,
     the_card_may_be_charged,
     it_changes_something,
     nothing_else_is_due,

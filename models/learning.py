@@ -5,13 +5,14 @@ from datetime import date
 from typing import Any, Final
 
 import orjson
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models import counting, facts, ledger, loading, parking
+from models import counting, doubts, facts, found, ledger, loading, parking
 from models.columns import AccountColumns, BadRow, ContactColumns, read_row
 from models.counting import USAGE
 from models.customers import ChecklistItem, Contact, Contract, OfferRow
-from models.tables import Account, InboxEvent
+from models.tables import OURSELVES, Account, InboxEvent
 
 HANDOFF: Final = ("goals", "stakeholders", "promised", "terms", "technical_contact")
 """What sales hands over before a guided or white-glove onboarding (P7.3)."""
@@ -113,6 +114,17 @@ async def _renewal_lost(session: AsyncSession, event: InboxEvent, said: Mapping[
         contract.state = "lost"
 
 
+async def _renewal_lapsed(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    """Nobody signed, or they said no: without another contract the account has left (P6.17)."""
+    lapsed = event.subject.partition("/")[0]
+    await _renewal_lost(session, event, said)
+    statement = select(Contract.id).where(
+        Contract.account_id == event.account_id, Contract.id != lapsed, col(Contract.state) != "lost"
+    )
+    if (await session.exec(statement)).first() is None:
+        await _churned(session, event, said)
+
+
 async def _newer(session: AsyncSession, event: InboxEvent) -> Contract | None:
     """The contract, if this event is not older than what it already says (T1.20)."""
     contract = await session.get(Contract, event.subject.partition("/")[0], with_for_update=True)
@@ -141,6 +153,14 @@ async def _opted_out(session: AsyncSession, event: InboxEvent, said: Mapping[str
 
 async def _task_done(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     await ledger.finish_task(session, event.object_id, event.value or "done", event.occurred_at)
+    asked_about = doubts.effect_asked_about(event.object_id)
+    if asked_about:
+        try:
+            await doubts.decide(session, asked_about, event.value or "done", "the task's answer")
+        except doubts.NotInDoubt:
+            return  # found out meanwhile
+        except ValueError as error:
+            raise BadFact(f"{event.kind}: {error}") from None
 
 
 async def _offer_answered(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
@@ -184,6 +204,12 @@ async def _described(session: AsyncSession, event: InboxEvent, said: Mapping[str
             raise BadFact(f"{event.type}: {loaded.problem}")
 
 
+async def _found(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    if event.source != OURSELVES:
+        raise BadFact(f"{event.kind}: only `holdfast reconcile` puts rows back")
+    await found.take_in(session, event.account_id, said)
+
+
 LESSONS: Final[dict[str, Lesson]] = {
     facts.SUBSCRIPTION_CANCELLED: _churned,
     facts.SERVICE_SUSPENDED: _churned,
@@ -195,6 +221,7 @@ LESSONS: Final[dict[str, Lesson]] = {
     facts.CONTRACT_SENT: _contract_sent,
     facts.CONTRACT_SIGNED: _contract_signed,
     facts.RENEWAL_LOST: _renewal_lost,
+    facts.RENEWAL_LAPSED: _renewal_lapsed,
     facts.UNSUBSCRIBED: _opted_out,
     facts.TASK_DONE: _task_done,
     facts.OFFER_ACCEPTED: _offer_answered,
@@ -202,6 +229,7 @@ LESSONS: Final[dict[str, Lesson]] = {
     facts.HEALTH_SCORED: _health,
     USAGE: _counted,
     loading.DESCRIBED: _described,
+    found.LEDGER_FOUND: _found,
 }
-TOLD: Final = frozenset(LESSONS) - {USAGE, loading.DESCRIBED}
-"""The kinds of facts that our tables take something from, whoever hears them; the two others are not told as facts."""
+TOLD: Final = frozenset(LESSONS) - {USAGE, loading.DESCRIBED, found.LEDGER_FOUND}
+"""The kinds of facts that our tables take something from, whoever hears them; the others are not told as facts."""

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlmodel import SQLModel, col, func, select
+from sqlmodel import SQLModel, and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.cases import Batch, Effect, Result
@@ -98,10 +98,10 @@ async def claim(
     return row, True
 
 
-async def release(session: AsyncSession, key: str) -> None:
-    """Give back a claim under which nothing was done."""
+async def release(session: AsyncSession, key: str, claimed_at: datetime | None = None) -> None:
+    """Give back a claim under which nothing was done; with `claimed_at` only if it is still that claim."""
     row = await session.get(EffectRow, key, with_for_update=True)
-    if row and row.state == "claimed":
+    if row and row.state == "claimed" and claimed_at in (None, row.wall_claimed_at):
         await session.delete(row)
 
 
@@ -124,11 +124,12 @@ async def settle(
 
 
 async def unsettled(session: AsyncSession, batch: Batch) -> list[EffectRow]:
-    """The effects of this batch that were claimed by an earlier try whose answer was lost."""
+    """The effects of this batch that were claimed by an earlier try whose answer was lost, and slow payments."""
     keys = [effect.key for effect in batch.effects]
     keys += [effect.key for parting in batch.partings.values() for effect in parting.effects]
     keys += [effect.key for effect in (batch.closing.effects if batch.closing else ())]
-    statement = select(EffectRow).where(col(EffectRow.key).in_(keys), EffectRow.state == "claimed")
+    slow = and_(EffectRow.state == "in_doubt", EffectRow.kind == "charge")
+    statement = select(EffectRow).where(col(EffectRow.key).in_(keys), or_(EffectRow.state == "claimed", slow))
     return list((await session.exec(statement)).all())
 
 
@@ -166,7 +167,7 @@ async def write_progress(session: AsyncSession, case: CaseRow, batch: Batch, pic
     at_stake = picture.readings.get("at_stake")
     case.at_stake = at_stake if isinstance(at_stake, int) and at_stake > 0 else case.at_stake
     session.add(case)
-    await _write_subjects(session, picture)
+    await _write_subjects(session, batch, picture)
     await _write_notes(session, batch)
     for key, outcome in batch.answered.items():
         await finish_task(session, key, outcome, batch.now)
@@ -180,9 +181,15 @@ async def finish_task(session: AsyncSession, key: str, outcome: str, at: datetim
         session.add(task)
 
 
-async def _write_subjects(session: AsyncSession, picture: Picture) -> None:
-    """Write what became of each subject, in every case it is part of."""
-    statement = select(CaseSubject).where(col(CaseSubject.subject).in_(list(picture.fates)))
+async def _write_subjects(session: AsyncSession, batch: Batch, picture: Picture) -> None:
+    """Write what became of each subject; of what was looked at where it is billed, in every case it is part of.
+
+    A win-back names the invoice that brought it about, but whether that is paid is not for it to say.
+    """
+    statement = select(CaseSubject).where(
+        col(CaseSubject.subject).in_(list(picture.fates)),
+        or_(CaseSubject.case_id == batch.case, col(CaseSubject.subject).in_(list(picture.owed))),
+    )
     for row in (await session.exec(statement)).all():
         owed = picture.owed.get(row.subject)
         if owed:
@@ -207,7 +214,7 @@ async def close(session: AsyncSession, batch: Batch, picture: Picture, reason: s
         return True
     if reason not in batch.partings and await news_count(session, batch) != picture.mark:
         raise LookAgain
-    await _write_subjects(session, picture)
+    await _write_subjects(session, batch, picture)
     if batch.watch and any(row.subject not in picture.fates for row in await subjects_of(session, batch.case)):
         return False
     case.ended, case.state, case.ended_at = True, "ended", batch.now

@@ -1,16 +1,36 @@
 """Where an account stands in its onboarding: checklist, milestones, the onboarding score (P7.5 to P7.7, H2). Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Final
 
 from models import usage
-from models.policy import Onboarding, Policy
+from models.policy import Onboarding, Policy, Subject, Variant
 from models.usage import Counts
 
-BEST = 0.85
+BEST: Final = 0.85
 
 
-def variant_for(segment: str, rules: Onboarding) -> str:
+@dataclass(frozen=True)
+class Lesson:
+    """What a touch of week 2 or 3 teaches; `item` is the checklist item it is about, if there is one (P7.12)."""
+
+    template: str
+    item: str = ""
+
+
+LESSONS: Final[dict[Subject, Lesson]] = {
+    "feature": Lesson("onboarding.w2a", "features_adopted"),
+    "practice": Lesson("onboarding.w2b", "regular_reports"),
+    "story": Lesson("onboarding.w2c"),
+    "advanced": Lesson("onboarding.w3a"),
+    "workflow": Lesson("onboarding.w3b", "several_projects"),
+    "support": Lesson("onboarding.w3c"),
+}
+
+
+def variant_for(segment: str, rules: Onboarding) -> Variant:
     """self_service, guided or white_glove, by segment (P7.1)."""
     return rules.variant.get(segment, "self_service")
 
@@ -18,6 +38,15 @@ def variant_for(segment: str, rules: Onboarding) -> str:
 def checklist(rules: Onboarding) -> tuple[str, ...]:
     """Every item, in the order of its day."""
     return (*rules.day_1_items, *rules.day_3_items, *rules.day_7_items)
+
+
+def due_items(done: Collection[str], day: int, rules: Onboarding) -> list[str]:
+    """What should be done by now and is not: the items of day 1 from the start on, of day 3 two days later, then all.
+
+    `day` counts whole days after the start.
+    """
+    due = [*rules.day_1_items, *(rules.day_3_items if day >= 2 else ()), *(rules.day_7_items if day >= 6 else ())]
+    return [item for item in due if item not in done]
 
 
 def open_items(done: Collection[str], rules: Onboarding) -> list[str]:
@@ -58,6 +87,19 @@ def band(points: float, rules: Onboarding) -> str:
     return "at_risk" if points >= rules.at_risk else "critical"
 
 
+def one_lower(name: str) -> str:
+    """The band below (P7.21)."""
+    return "at_risk" if name == "healthy" else "critical"
+
+
+def weeks_of(days: Iterable[int], *, first: int) -> dict[int, str]:
+    """The stage that begins with each day that is the first of its week among `days`; week 1 begins with the run."""
+    found: dict[str, int] = {"Week 1": first}
+    for day in sorted(days):
+        found.setdefault(f"Week {(day - first) // 7 + 1}", day)
+    return {day: week for week, day in found.items()}
+
+
 def score_of(done: Collection[str], counts: Counts, policy: Policy, today: date) -> float:
     """The onboarding score of an account, from its checklist and its use in the last 30 days (H2.3)."""
     rules = policy.onboarding
@@ -65,7 +107,8 @@ def score_of(done: Collection[str], counts: Counts, policy: Policy, today: date)
     projects = usage.total(counts, rules.project_metric, since, until)
     reports = usage.total(counts, policy.usage.report_metric, since, until)
     tickets = usage.total(counts, rules.ticket_metric, since, until)
-    features = len({name for name, _ in counts if name.startswith(policy.usage.feature_prefix)})
+    prefix = policy.usage.feature_prefix
+    features = len({name for (name, day), n in counts.items() if name.startswith(prefix) and n > 0 and day >= since})
     return score(
         completion(done, rules),
         min(projects / 2, 1) * 100,

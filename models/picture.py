@@ -22,7 +22,8 @@ class Card:
 class Owed:
     """One invoice of a case: how its last attempt was refused, on which card, and a card that has not failed yet.
 
-    `attempts` counts the first one, the provider's own retries and ours.
+    `attempts` counts the first one, the provider's own retries and ours. `processing`: a payment of it by a slow method
+    (a bank debit) is on its way, and nobody knows yet whether the money comes.
     """
 
     invoice: Invoice
@@ -31,6 +32,7 @@ class Owed:
     fresh_card: Card | None = None
     latest_charge: str = ""
     attempts: int = 0
+    processing: bool = False
     intents: frozenset[str] = frozenset()
 
 

@@ -83,6 +83,11 @@ class Usage(Frozen):
     min_tenure_days: int = Field(28, ge=0)
     call_scope: Literal["high_value", "all", "nobody"] = "high_value"
     """Who is called on day 7 (P3.9, X8)."""
+    offer_days: tuple[int, int] = (14, 22)
+    """The day of the training, and where health is low the discount; the day of the executive's offer (P3.11, P3.13).
+    The manager calls on the day after the first."""
+    last_look_days: int = Field(7, ge=1)
+    """The run ends so many days after the executive's offer, so that an answer to an offer still counts."""
     discount_health: int = Field(60, ge=0, le=100)
     """Health below this gets a discount beside the training on day 14 (P3.11)."""
     few_logins: int = 5
@@ -96,9 +101,13 @@ class Usage(Frozen):
 
     def problems(self) -> list[str]:
         """What does not hold together."""
+        found = []
         if self.moderate_pct > self.severe_pct:
-            return [f"moderate_pct {self.moderate_pct} is above severe_pct {self.severe_pct}"]
-        return []
+            found.append(f"moderate_pct {self.moderate_pct} is above severe_pct {self.severe_pct}")
+        training, executive = self.offer_days
+        if not 8 < training < executive - 1:
+            found.append(f"offer_days {[training, executive]}: they follow day 8, with a day between for the manager")
+        return found
 
 
 class Renewal(Frozen):
@@ -135,6 +144,7 @@ class Renewal(Frozen):
 
 
 Variant = Literal["self_service", "guided", "white_glove"]
+Subject = Literal["feature", "practice", "story", "advanced", "workflow", "support"]
 
 
 class Onboarding(Frozen):
@@ -147,14 +157,38 @@ class Onboarding(Frozen):
     day_1_items: tuple[str, ...] = ("signed_up", "email_verified", "wizard_started", "connected", "first_project")
     day_3_items: tuple[str, ...] = ("first_report", "attribution", "dashboard", "resources")
     day_7_items: tuple[str, ...] = ("several_projects", "regular_reports", "features_adopted", "value_realised")
-    item_names: dict[str, str] = {}
-    """What customers call an item; without a name its underscores become spaces."""
+    item_names: dict[str, str] = {
+        "signed_up": "sign up",
+        "email_verified": "confirm your e-mail address",
+        "wizard_started": "start the setup wizard",
+        "connected": "connect your first source",
+        "first_project": "create your first project",
+        "first_report": "make your first report",
+        "attribution": "set up attribution",
+        "dashboard": "look around the dashboard",
+        "resources": "find the help pages",
+        "several_projects": "create a second project",
+        "regular_reports": "make reports regularly",
+        "features_adopted": "use the main features",
+        "value_realised": "see your first results",
+        "profile": "fill in your profile",
+        "first_action": "create your first project",
+        "first_value": "get your first result",
+        "streak_3": "use it on three days in a row",
+    }
+    """What customers are asked for with an item or milestone; without it, its underscores become spaces (X45)."""
     project_metric: str = "project"
     ticket_metric: str = "ticket"
     """Metrics behind the onboarding score, beside `usage.report_metric` and the features (H2.3)."""
     core_features: int = Field(5, ge=1)
     """How many features an account could use (H2.3)."""
-    milestone_hours: dict[str, float] = {"profile": 0.1, "first_action": 24, "first_value": 72, "streak_3": 168}
+    milestone_hours: dict[str, float] = {
+        "created": 0,
+        "profile": 5 / 60,
+        "first_action": 24,
+        "first_value": 72,
+        "streak_3": 168,
+    }
     """When each milestone is due, hours after the account was created (P7.19)."""
     milestone_lift: dict[str, int] = {
         "created": 0,
@@ -164,8 +198,21 @@ class Onboarding(Frozen):
         "streak_3": 35,
     }
     """Percent more accounts still there on day 30, kept with each milestone for reports (P7.20)."""
+    nudge_by_mail: dict[Variant, tuple[str, ...]] = {"self_service": ("first_value",)}
+    """Missed milestones that are nudged by mail; the others in the product, where no mail of the day is in the way."""
     drop_mails_a_month: int = Field(3, ge=0)
-    """Most "pick up where you left off" mails in 30 days (P7.12)."""
+    """Most "pick up where you left off" mails in the month (P7.12)."""
+    lessons: dict[int, Subject] = {
+        9: "feature",
+        11: "practice",
+        13: "story",
+        16: "advanced",
+        18: "workflow",
+        20: "support",
+    }
+    """Self-service: what weeks 2 and 3 teach, by day, the first being day 1 (P7.9, P7.10)."""
+    week_4_days: tuple[int, int, int] = (23, 25, 27)
+    """Self-service: value check, upsell assessment, advocacy, by day, the first being day 1 (P7.11)."""
     sessions: dict[int, str] = {
         1: "welcome and expectations",
         2: "configuration and integrations",
@@ -181,22 +228,47 @@ class Onboarding(Frozen):
         28: "completion assessment",
         30: "success plan and next phase",
     }
-    """White-glove sessions by day after the start (P7.13 to P7.16); day 21 is for expansion (P7.17)."""
+    """White-glove sessions by day after the start (P7.13 to P7.16)."""
+    weekend_day: int = 6
+    """White-glove and guided: no session, support is there (P7.13)."""
+    expansion_day: int = 21
+    """White-glove and guided: the talk about growing, where it fits (P7.15, P7.17)."""
     guided_calls: tuple[int, ...] = (1, 14)
     guided_groups: tuple[int, ...] = (4, 5, 8, 18)
     guided_mails: dict[int, str] = {
-        2: "onboarding.d3",
-        10: "onboarding.w2b",
-        12: "onboarding.w2c",
+        2: "onboarding.self_guided",
+        3: "onboarding.self_guided",
+        10: "onboarding.self_guided",
+        12: "onboarding.self_guided",
         25: "onboarding.w4.value",
     }
-    """Guided: calls, group trainings and mails by day; the call of day 30 finishes it (P7.18)."""
+    """Guided: calls, group trainings and mails by day, each about that day's topic; the call of day 30 ends it
+    (P7.18)."""
+    score_days: tuple[int, ...] = (7, 13, 20, 27)
+    """Days after the start on which the onboarding score is acted on; none may have a mail of its own (P7.22)."""
     completion_floor: int = Field(70, ge=0, le=100)
     """Checklist share from which day 30 counts as activated (X27)."""
     completion_target: int = Field(90, ge=0, le=100)
     """What we aim at, in percent of accounts (P7.25)."""
-    first_value_hours: dict[str, float] = {"starter": 0.17, "mid": 24, "enterprise": 72}
+    first_value_hours: dict[str, float] = {"starter": 10 / 60, "mid": 24, "enterprise": 24}
     """Hours to first value by segment (X26)."""
+    first_value_limit_hours: float = 72
+    """The hard limit, for whatever segment (X26)."""
+    goals: dict[str, float] = {
+        "first_value_in_a_day_pct": 95,
+        "checklist_pct": 90,
+        "adoption_pct": 80,
+        "adoption_target_pct": 85,
+        "roi": 2,
+        "satisfaction": 4.5,
+        "satisfaction_target": 4.7,
+        "first_value_minutes": 10,
+        "completion_pct": 70,
+        "first_project_pct": 85,
+        "first_report_pct": 80,
+        "first_win_hours": 48,
+    }
+    """What the phase should reach over all accounts, for reports (P7.25, P7.26)."""
     healthy: int = 80
     at_risk: int = 60
     """Bands of the onboarding score: healthy from, at risk from, below is critical (H2.4)."""
@@ -205,14 +277,31 @@ class Onboarding(Frozen):
     expansion_roi: float = 2
     expansion_health: int = 75
     """Day 21 speaks of expansion only from this return and health on (P7.17)."""
-    late_day: int = 45
+    late_day: int = Field(45, gt=30)
     """Not done by day 30, it is extended to this day (P7.27)."""
 
     def problems(self) -> list[str]:
         """What does not hold together."""
+        found = []
         if not self.at_risk < self.healthy:
-            return [f"at_risk {self.at_risk} must be below healthy {self.healthy}"]
-        return []
+            found.append(f"at_risk {self.at_risk} must be below healthy {self.healthy}")
+        for day in (*self.guided_calls, *self.guided_groups, *self.guided_mails, 28, 30):
+            if day not in self.sessions:
+                found.append(f"sessions names no topic for day {day}")
+        for variant, days in self.mail_days().items():
+            twice = sorted({day for day in days if days.count(day) > 1})
+            found += [f"a {variant} customer would get two mails on day {day} after the start" for day in twice]
+        return found
+
+    def mail_days(self) -> dict[Variant, list[int]]:
+        """Whole days after the start on which a customer is written to, by variant; a new one gets one mail a day."""
+        value, _, advocate = self.week_4_days
+        people = [0, self.weekend_day, 30, *self.score_days]
+        return {
+            "self_service": [0, 2, 6, value - 1, advocate - 1, *(day - 1 for day in self.lessons), *self.score_days],
+            "guided": [*people, *self.guided_calls, *self.guided_groups, *self.guided_mails],
+            "white_glove": [*people, *(day for day in self.sessions if day != 30)],
+        }
 
 
 class WinBack(Frozen):
@@ -223,22 +312,27 @@ class WinBack(Frozen):
     old_high_value: Literal["segment1", "segment3"] = "segment3"
     """Where a high-value account goes that left longer ago (P20.6, X42)."""
     require_churned: bool = True
-    """Only accounts that have left are won back; health alone never starts it (P20.2, X15)."""
+    """Only accounts that have left are won back; health alone never starts it, so this cannot be false (P20.2, X15)."""
     outreach_day: int = 3
     offer_day: int = 10
     last_day: int = 30
     mail_days: tuple[int, int, int, int] = (7, 30, 60, 90)
-    """Segment 3's four mails; then quarterly updates for a year (P20.8)."""
+    update_days: tuple[int, ...] = (180, 270, 360)
+    """Segment 3's four mails, then quarterly updates for a year (P20.8)."""
     expected_pct: dict[str, int] = {"segment1": 25, "segment2": 15, "segment3": 5}
     """Expected share won back, for reports (P20.3 to P20.5)."""
     exec_pct: int = Field(30, ge=0, le=49)
+    """Above `offers.max_pct` an executive is asked first (O8)."""
     csm_pct: int = Field(20, ge=0, le=49)
 
     def problems(self) -> list[str]:
         """What does not hold together."""
         if not self.outreach_day < self.offer_day < self.last_day:
             return [f"outreach_day {self.outreach_day}, offer_day {self.offer_day}, last_day {self.last_day} must rise"]
-        return [] if list(self.mail_days) == sorted(set(self.mail_days)) else ["mail_days must rise, without repeats"]
+        if not self.require_churned:
+            return ["require_churned false: the mails speak of a subscription that has ended (P20.2)"]
+        days = [*self.mail_days, *self.update_days]
+        return [] if days == sorted(set(days)) else ["mail_days and update_days must rise, without repeats"]
 
 
 class CardExpiry(Frozen):
@@ -285,12 +379,16 @@ class Links(Frozen):
     """Pages of the company's own that messages lead to."""
 
     app: str = "https://app.example.com"
+    billing: str = "https://app.example.com/billing"
+    """Where a customer changes the card on file: a page of the product's, or Stripe's customer portal (P2.2)."""
     article: str = "https://help.example.com/quick-wins"
     tutorial: str = "https://help.example.com/tutorials"
     booking: str = "https://book.example.com/success"
     wizard: str = "https://app.example.com/setup"
     help: str = "https://help.example.com"
     story: str = "https://example.com/stories"
+    reactivate: str = "https://app.example.com/reactivate"
+    """Where somebody who left begins again."""
 
 
 class Words(Frozen):
@@ -298,8 +396,9 @@ class Words(Frozen):
 
     feature: str = "saved reports"
     advanced_feature: str = "automations"
-    story: str = "a team of five that saved a day a week"
-    value_metric: str = "hours saved"
+    story: str = "A team of five saves a day a week with it."
+    value_metric: str = "reports"
+    """What `usage.report_metric` counts, as customers call it."""
     updates: str = "faster reports, a new dashboard and simpler sharing"
 
 

@@ -24,6 +24,10 @@ SEGMENT: Final = "segment"
 and its product analytics."""
 
 
+UNSETTLED: Final = "state IN ('claimed', 'in_doubt')"
+"""Effects whose fate is not known, written out: with bound values neither database would use the partial index."""
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC. SQLite drops time zones; a naive value is a defect and is refused."""
 
@@ -178,7 +182,10 @@ class EffectRow(SQLModel, table=True):
     """The effect ledger: one row for each thing done, held back or in doubt, with the reason."""
 
     __tablename__ = "effects"
-    __table_args__ = (Index("ix_effects_account_id_kind_at", "account_id", "kind", "at"),)
+    __table_args__ = (
+        Index("ix_effects_account_id_kind_at", "account_id", "kind", "at"),
+        Index("ix_effects_unsettled", "key", sqlite_where=text(UNSETTLED), postgresql_where=text(UNSETTLED)),
+    )
 
     key: str = Field(primary_key=True)
     case_id: str = Field(index=True)
@@ -193,6 +200,8 @@ class EffectRow(SQLModel, table=True):
     reason: str = ""
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     at: datetime = Field(sa_type=UtcDateTime)
+    wall_look_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When its fate is asked for next, while it is in doubt."""
     wall_claimed_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime)
     wall_settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
@@ -289,3 +298,19 @@ class CaseNote(SQLModel, table=True):
     at: datetime = Field(sa_type=UtcDateTime)
     by: str
     text: str
+
+
+class CodecRead(SQLModel, table=True):
+    """Somebody read encrypted payloads through the codec server: who, when and how many, never what they said.
+
+    `workflow_id` is empty unless the reader's program sent it; the Temporal Web UI does not.
+    """
+
+    __tablename__ = "codec_reads"
+
+    id: int | None = Field(default=None, primary_key=True)
+    wall_read_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime, index=True)
+    who: str
+    namespace: str
+    workflow_id: str = ""
+    payloads: int

@@ -72,26 +72,50 @@ def severity(counts: Counts, today: date, rules: Usage, tenure_days: int | None)
     return ""
 
 
+def first_needed(began: date, rules: Usage) -> date:
+    """The first day that the baseline of a fall on the day `began` is counted from."""
+    return began - timedelta(days=2 * max(rules.window_days, LOGIN_DAYS))
+
+
+def since_the_fall(counts: Counts, today: date, began: date, rules: Usage) -> Change | None:
+    """The last window against the baseline before the fall, by what fell: use, else logins.
+
+    None where neither was counted often enough to conclude anything (P3.4).
+    """
+    measures = ((rules.metric, rules.window_days), (rules.login_metric, LOGIN_DAYS))
+    then = {metric: change(counts, metric, began, days) for metric, days in measures}
+    known = [(metric, days) for metric, days in measures if then[metric].before >= rules.min_baseline]
+    fell = [(metric, days) for metric, days in known if _is_below(then[metric], rules)]
+    if not known:
+        return None
+    metric, days = (fell or known)[0]
+    return Change(total(counts, metric, today - timedelta(days=days), today), then[metric].before)
+
+
 def still_declining(counts: Counts, today: date, began: date, rules: Usage) -> bool:
-    """Whether the last window is still below the baseline before the trigger by more than the threshold (P3.14)."""
-    start = began - timedelta(days=2 * rules.window_days)
-    metric, days = rules.metric, rules.window_days
-    baseline = total(counts, metric, start, start + timedelta(days=days))
-    if baseline < rules.min_baseline:
-        metric, days = rules.login_metric, LOGIN_DAYS
-        start = began - timedelta(days=2 * days)
-        baseline = total(counts, metric, start, start + timedelta(days=days))
-    now = total(counts, metric, today - timedelta(days=days), today)
-    return (baseline - now) * 100 > rules.moderate_pct * baseline
+    """Whether the last window is still below the baseline before the trigger by more than the threshold (P3.14).
+
+    So it is where nothing was counted: whoever told us of the fall has to tell us of the recovery.
+    """
+    found = since_the_fall(counts, today, began, rules)
+    return found is None or _is_below(found, rules)
+
+
+def _is_below(found: Change, rules: Usage) -> bool:
+    return (found.before - found.now) * 100 > rules.moderate_pct * found.before
 
 
 def unused_feature(counts: Counts, today: date, rules: Usage) -> str:
-    """The feature whose use fell most, as customers call it; empty if none fell (P3.8)."""
+    """The feature used most before and not at all now, as customers call it; empty if there is none (P3.8).
+
+    One that is used less is not named: the mail says that they have not used it.
+    """
     features = sorted({name for name, _ in counts if name.startswith(rules.feature_prefix)})
-    falls = {name: change(counts, name, today, rules.window_days).down_pct for name in features}
-    if not falls or max(falls.values()) <= 0:
+    changes = {name: change(counts, name, today, rules.window_days) for name in features}
+    stopped = [name for name in features if changes[name].before and not changes[name].now]
+    if not stopped:
         return ""
-    worst = max(features, key=lambda name: falls[name]).removeprefix(rules.feature_prefix)
+    worst = max(stopped, key=lambda name: changes[name].before).removeprefix(rules.feature_prefix)
     return rules.features.get(worst, worst.replace("_", " "))
 
 

@@ -5,11 +5,13 @@ One payment intent belongs to an invoice for all its attempts, as at Stripe; eac
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from simulator import issuer, payment_objects
+from simulator.errors import ApiError
 from simulator.world import DAY, STRIPE, Attempt, Caller, World
 
 Json = dict[str, Any]
@@ -90,7 +92,9 @@ def attempt(
     if amount is None:
         counts = invoice["attempt_count"] == 0 or caller.by == "stripe" or world.settings.manual_attempts_count
         invoice.update(attempted=True, attempt_count=invoice["attempt_count"] + int(counts))
-    if outcome == issuer.OK:
+    if outcome == issuer.SLOW:
+        _pend(world, invoice, intent, charge, before, caller)
+    elif outcome == issuer.OK:
         _succeed(world, invoice, payment, charge, before, caller)
     else:
         _fail(world, invoice, intent, charge, method, outcome, before, caller)
@@ -115,6 +119,36 @@ def _write_ledger(world: World, invoice: Json, charge: Json, method: Json, outco
             charge=charge["id"],
         )
     )
+
+
+def _pend(world: World, invoice: Json, intent: Json, charge: Json, before: Json, caller: Caller) -> None:
+    """The bank takes its time; the invoice stays open until it answers."""
+    intent.update(status="processing", last_payment_error=None, next_action=None)
+    world.emit("charge.pending", charge, caller)
+    world.emit("payment_intent.processing", intent, caller)
+    world.emit("invoice.updated", invoice, caller, changed(before, invoice))
+
+
+def bank_answers(world: World, invoice: Json, outcome: str) -> Json:
+    """The bank says what became of a slow payment: "ok" or a decline code. Returns the payment intent."""
+    payment = open_payment(world, invoice)
+    intent = intent_of(world, payment) if payment else None
+    if payment is None or intent is None or intent["status"] != "processing":
+        raise ApiError(400, "No payment of this invoice waits for its bank.")
+    charge = world.get("charge", intent["latest_charge"])
+    method = world.get("payment_method", intent["payment_method"])
+    before = copy_of(invoice)
+    told = payment_objects.charge(world, intent, method, outcome)
+    kept = ("id", "created")
+    charge.update({key: value for key, value in told.items() if key not in kept})
+    for number, entry in enumerate(world.ledger):
+        if entry.charge == charge["id"]:
+            world.ledger[number] = replace(entry, outcome=outcome)
+    if outcome == issuer.OK:
+        _succeed(world, invoice, payment, charge, before, STRIPE)
+    else:
+        _fail(world, invoice, intent, charge, method, outcome, before, STRIPE)
+    return intent
 
 
 def _succeed(world: World, invoice: Json, payment: Json, charge: Json, before: Json, caller: Caller) -> None:

@@ -217,6 +217,13 @@ async def customer_authenticate(sim: Simulator, body: Json) -> Json:
     return _paid(invoice, lifecycle.authenticate(sim.world, invoice, bool(body.get("success", True))))
 
 
+@act("POST", "bank/answer")
+async def bank_answer(sim: Simulator, body: Json) -> Json:
+    """{"invoice", "outcome"?}: the bank answers a slow payment, "ok" or a decline code."""
+    invoice = _invoice(sim, body)
+    return _paid(invoice, billing.bank_answers(sim.world, invoice, issuer.check_outcome(body.get("outcome", "ok"))))
+
+
 @act("POST", "customer/dispute")
 async def customer_dispute(sim: Simulator, body: Json) -> Json:
     """{"charge"} or {"invoice"}, "reason"?."""

@@ -5,7 +5,8 @@ A behaviour is one of
     {"ok_from": 1795420000, "until_then": "insufficient_funds"}     simulated unix seconds
     {"always": "lost_card"}
     {"probability": 0.3, "decline": "generic_decline"}    probability of success, seeded
-An outcome is "ok" or a decline code.
+An outcome is "ok", a decline code, or "processing": a slow method such as a bank debit, whose bank answers days later
+(`/_sim/bank/answer`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from simulator.world import World
 
 Json = dict[str, Any]
 OK = "ok"
+SLOW = "processing"
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,9 @@ def fingerprint(number: str) -> str:
 
 
 def check_outcome(outcome: str) -> str:
-    """Return `outcome` if it is "ok" or a known decline code; 400 otherwise."""
-    if outcome != OK and outcome not in DECLINES:
-        raise ApiError(400, f"unknown outcome {outcome!r}; use ok or one of {', '.join(sorted(DECLINES))}")
+    """Return `outcome` if it is "ok", "processing" or a known decline code; 400 otherwise."""
+    if outcome not in (OK, SLOW) and outcome not in DECLINES:
+        raise ApiError(400, f"unknown outcome {outcome!r}; use ok, processing or one of {', '.join(sorted(DECLINES))}")
     return outcome
 
 

@@ -69,7 +69,14 @@ def pay_invoice(call: Call) -> Json:
                 code="resource_missing",
             )
         method = stored
+    waiting = billing.open_payment(call.world, invoice)
+    if waiting and billing.intent_of(call.world, waiting)["status"] == "processing":
+        raise ApiError(
+            400, "A payment of this invoice is processing.", executed=True, code="payment_intent_unexpected_state"
+        )
     intent = billing.attempt(call.world, invoice, method, call.caller)
+    if intent["status"] == "processing":
+        return invoice
     if intent["status"] != "succeeded":
         raise decline_error(intent)
     return invoice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator import discounts
-from simulator.issuer import DECLINES, Decline
+from simulator.issuer import DECLINES, SLOW, Decline
 from simulator.stripe_objects import MONTH
 from simulator.world import World
 
@@ -227,10 +227,10 @@ def invoice_payment(world: World, invoice: Json, intent: Json, default: bool) ->
 
 
 def charge(world: World, intent: Json, method: Json, outcome: str) -> Json:
-    """One attempt on a card; `outcome` is "ok" or a decline code."""
+    """One attempt on a card; `outcome` is "ok", "processing" or a decline code."""
     card = method["card"]
     decline = DECLINES.get(outcome)
-    paid = decline is None
+    paid = decline is None and outcome != SLOW
     return {
         "id": world.new_id("charge"),
         "object": "charge",
@@ -270,7 +270,7 @@ def charge(world: World, intent: Json, method: Json, outcome: str) -> Json:
         "source_transfer": None,
         "statement_descriptor": None,
         "statement_descriptor_suffix": None,
-        "status": "succeeded" if paid else "failed",
+        "status": "succeeded" if paid else "pending" if decline is None else "failed",
         "transfer_data": None,
         "transfer_group": None,
     }

@@ -129,6 +129,11 @@ class SimulatorControl:
         result: Json = await self.call("POST", "customer/pay", invoice=invoice, **how)
         return result
 
+    async def bank_answers(self, invoice: str, outcome: str = "ok") -> Json:
+        """The bank answers a slow payment, "ok" or a decline code; returns {invoice, payment_intent, paid}."""
+        result: Json = await self.call("POST", "bank/answer", invoice=invoice, outcome=outcome)
+        return result
+
     async def authenticate(self, invoice: str, success: bool = True) -> Json:
         """The customer confirms or fails 3-D Secure; returns {invoice, payment_intent, paid}."""
         result: Json = await self.call("POST", "customer/authenticate", invoice=invoice, success=success)
@@ -166,7 +171,8 @@ async def simulator_running(seed: int = 1, port: int = 0) -> AsyncIterator[Simul
             if not thread.is_alive():
                 raise RuntimeError("the simulator did not start")
             await asyncio.sleep(0.005)
-        async with aiohttp.ClientSession() as session:
+        # On a busy machine the server may close an idle connection just when we pick it up again.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             yield SimulatorControl(simulator.world.base_url, session, simulator)
     finally:
         server.should_exit = True

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
+import re
 import time
 import uuid
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -23,13 +25,20 @@ from simulator.world import World
 
 Json = dict[str, Any]
 SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
+UNIQUE_ARG = re.compile(r"\(?unique_args\['(?P<name>[^']+)'\]=\"(?P<value>[^\"]*)\"\)?")
+"""The one query of the Email Activity API that is played."""
 TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
 
 
 @dataclass
 class MailSettings:
-    """`suppressed` addresses are dropped, `bouncing` ones bounce; `duplicate` is a probability per event batch."""
+    """`suppressed` addresses are dropped, `bouncing` ones bounce; `duplicate` is a probability per event batch.
 
+    `activity`: whether the account has bought the Email Activity API. `scopes` are what the key may do.
+    """
+
+    activity: bool = False
+    scopes: list[str] = field(default_factory=lambda: ["mail.send"])
     event_url: str | None = None
     duplicate: float = 0.0
     suppressed: list[str] = field(default_factory=list)
@@ -56,7 +65,7 @@ class Mail:
 
 
 class SendGrid:
-    """Answers POST /v3/mail/send and sends event webhooks."""
+    """Answers POST /v3/mail/send, GET /v3/messages and /v3/scopes, and sends event webhooks."""
 
     def __init__(self, world: World, faults: Faults) -> None:
         self._world = world
@@ -125,6 +134,8 @@ class SendGrid:
             return refused
         if fault is not None and fault.kind == "slow_before":
             await asyncio.sleep(fault.seconds)
+        if request.method == "GET":
+            return self._told(request)
         if (request.method, request.url.path) != ("POST", "/v3/mail/send"):
             return _errors(501, [_problem(f"simulator does not model {request.method} {request.url.path}")])
         try:
@@ -143,6 +154,37 @@ class SendGrid:
         if fault is not None and fault.kind == "500_after":
             return _errors(500, [_problem("Internal server error (simulated)")])
         return Response(b"", 202, {"X-Message-Id": message_id})
+
+    def _told(self, request: Request) -> Response:
+        """What can be asked: the key's permissions, and the activity of mails by one custom argument."""
+        if request.url.path == "/v3/scopes":
+            return Response(orjson.dumps({"scopes": self.settings.scopes}), 200, None, "application/json")
+        if request.url.path != "/v3/messages":
+            return _errors(501, [_problem(f"simulator does not model GET {request.url.path}")])
+        if not self.settings.activity:
+            return _errors(403, [_problem("access forbidden")])
+        query = request.query_params.get("query", "")
+        asked = UNIQUE_ARG.fullmatch(query)
+        if asked is None:
+            return _errors(400, [_problem(f"simulator does not model the query {query!r}")])
+        limit = int(request.query_params.get("limit", "10"))
+        found = [mail for mail in self.mailbox if mail.custom_args.get(asked["name"]) == asked["value"]]
+        return Response(
+            orjson.dumps({"messages": [self._activity(mail) for mail in found[:limit]]}), 200, None, "application/json"
+        )
+
+    def _activity(self, mail: Mail) -> Json:
+        status = "not_delivered" if mail.to[0] in self.settings.bouncing else "delivered"
+        return {
+            "from_email": mail.sender,
+            "msg_id": f"{mail.id}.recvd-simulated",
+            "subject": mail.subject,
+            "to_email": mail.to[0],
+            "status": status,
+            "opens_count": 0,
+            "clicks_count": 0,
+            "last_event_time": datetime.fromtimestamp(mail.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
 
     def _accept(self, body: Json, message_id: str) -> None:
         contents = {part["type"]: part["value"] for part in body["content"]}

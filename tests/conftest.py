@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from models.database import Database
 from simulator.running import SimulatorControl, simulator_running
 from tests.playbook_kit import kit, kit_with
 from tests.town import Town, fresh_database, town
 from workers import migrate
+from workers.connect import data_converter
+from workers.settings import Settings
 from workers.temporal_process import Server, running_server
 from workers.temporal_server import find
 from workflows.visible import SEARCH_ATTRIBUTES
@@ -33,8 +34,11 @@ async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
 
 @pytest.fixture(scope="session")
 async def client(temporal: Server) -> Client:
-    """A client with our converter."""
-    return await Client.connect(temporal.address, data_converter=pydantic_data_converter)
+    """A client with our converter.
+
+    With HOLDFAST_PAYLOAD_KEYS set, every test runs encrypted; the one that reads AmountAtStake then fails, rightly.
+    """
+    return await Client.connect(temporal.address, data_converter=data_converter(Settings(_env_file=None)))
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from temporalio.worker import Worker
 from activities.assembly import Outside, assemble
 from activities.billing import Billing, close_stripe_client, stripe_client
 from activities.carry_out import Effects
+from activities.doubts import LookUps
 from activities.scans import Scans
 from models.cases import Ending
 from models.database import Database
@@ -74,13 +75,16 @@ class Town:
     effects: Effects
     scans: Scans
     billing: Billing
+    look_ups: LookUps
     url: str = ""
     worker: Worker = field(init=False)
     people: Counter[str] = field(default_factory=Counter)
 
     # What happens.
 
-    async def customer(self, *outcomes: str, number: str = "4242424242424242", **metadata: str) -> Customer:
+    async def customer(
+        self, *outcomes: str, number: str = "4242424242424242", cents: int = 2900, **metadata: str
+    ) -> Customer:
         """Somebody with a card that pays once and then answers with `outcomes`, the last one for ever."""
         v1 = self.stripe.v1
         self.people["made"] += 1
@@ -99,7 +103,7 @@ class Town:
         await self.simulator.set_issuer(card.id, {"script": ["ok", *outcomes]})
         product = await v1.products.create_async({"name": "Pro"})
         price = await v1.prices.create_async(
-            {"currency": "usd", "unit_amount": 2900, "product": product.id, "recurring": {"interval": "month"}}
+            {"currency": "usd", "unit_amount": cents, "product": product.id, "recurring": {"interval": "month"}}
         )
         subscription = await v1.subscriptions.create_async({"customer": person.id, "items": [{"price": price.id}]})
         return Customer(person.id, subscription.id, card.id)
@@ -120,14 +124,24 @@ class Town:
 
     async def pass_time(self, case: str, amount: timedelta) -> bool:
         """Let a run's own clock advance, the simulator's with it. False: the run ended on the way."""
-        # A clock moves only while nothing is under way, so this waits for the step in hand.
-        await self.skipper.fast_forward(self.run(case), timedelta(seconds=1))
+        # A clock moves only while nothing is under way, so this waits for the step in hand. Not by a whole second, and
+        # not while the worker thinks: where the skip meets a timer of its own length, the server jumps over the timer.
+        await self._idle(case)
+        await self.skipper.fast_forward(self.run(case), timedelta(seconds=1.5))
+        await self._idle(case)
         if not amount:
             return True
         await self.simulator.advance(amount.total_seconds())
         still_runs = await self.skipper.fast_forward(self.run(case), amount)
         await self.arrive()
         return still_runs
+
+    async def _idle(self, case: str) -> None:
+        """Wait until the worker has nothing in hand; not for ever, for there may be none."""
+        for _ in range(200):
+            if not (await self.run(case).describe()).raw_description.HasField("pending_workflow_task"):
+                return
+            await asyncio.sleep(0.01)
 
     async def finish(self, case: str) -> Ending:
         """Let the run go on to its end, however far that is."""
@@ -238,7 +252,12 @@ class Town:
 
 @asynccontextmanager
 async def town(
-    client: Client, simulator: SimulatorControl, database_url: str, policy: dict[str, Any] | None = None
+    client: Client,
+    simulator: SimulatorControl,
+    database_url: str,
+    policy: dict[str, Any] | None = None,
+    *,
+    task_queue: str = "",
 ) -> AsyncIterator[Town]:
     """Everything running, on a fresh simulator and a migrated database."""
     await simulator.reset()
@@ -257,7 +276,7 @@ async def town(
         link_secret=LINK_SECRET,
     )
     assembled = assemble(database, rules, outside)
-    task_queue = f"town-{uuid.uuid4()}"
+    task_queue = task_queue or f"town-{uuid.uuid4()}"
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
     relay = Relay(
         database,
@@ -294,6 +313,7 @@ async def town(
             assembled.effects,
             assembled.scans,
             assembled.billing,
+            assembled.look_ups,
             url,
         )
         here.worker = here.new_worker()

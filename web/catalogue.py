@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from web.answers import CATALOGUE_ANSWERS, PICTURE_ANSWERS, in_path
 from web.pages import PAGES
+from web.security_headers import PICTURE_POLICY
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,6 @@ def catalogue_routes(make: Catalogue) -> APIRouter:
         found = (await made()).pictures.get(request.path_params["name"])
         if found is None:
             return Response("There is no playbook of this name.", 404, media_type="text/plain")
-        return Response(found, media_type="image/svg+xml")
+        return Response(found, headers={"Content-Security-Policy": PICTURE_POLICY}, media_type="image/svg+xml")
 
     return router

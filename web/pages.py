@@ -47,7 +47,9 @@ def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRo
         except BadLink as error:
             return PAGES.TemplateResponse(request, "notice.html", {"title": "Link", "text": str(error)}, 400)
         async with database.reading() as session:
-            statement = select(CaseSubject).where(CaseSubject.case_id == case_id, CaseSubject.fate == "")
+            # A win-back names the invoice that brought it about; the page to pay it on is known to the case before.
+            mine = select(CaseSubject.subject).where(CaseSubject.case_id == case_id)
+            statement = select(CaseSubject).where(col(CaseSubject.subject).in_(mine), CaseSubject.fate == "")
             rows = (await session.exec(statement.order_by(col(CaseSubject.joined_at)))).all()
         target = next((row.hosted_url for row in rows if row.hosted_url.startswith(("https://", "http://"))), "")
         if target:

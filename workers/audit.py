@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlmodel import col, func, select
+from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -16,6 +16,8 @@ from models.database import Database
 from models.declines import rules_for
 from models.facts import INVOICE_PAID
 from models.tables import Access, Attempt, CaseRow, CaseSubject, EffectRow, InboxEvent, Message, wall
+from workflows import PLAYBOOKS
+from workflows.steps import name_of
 
 STALE: Final = timedelta(minutes=10)
 """How long an event may wait, or an effect stay claimed, before it counts as stuck."""
@@ -35,6 +37,9 @@ class Report:
 
 LIMITED_ENDS: Final = ("suspended", "still_unpaid", "skipped_to_the_end", "run_lost")
 """Outcomes after which an account may stay restricted."""
+
+ABOUT_INVOICES: Final = [name_of(playbook) for playbook in PLAYBOOKS if playbook.watches == "invoices"]
+"""Playbooks whose subjects are Stripe's invoices; those of others are accounts, contracts, cards, offers."""
 
 Check = Callable[[AsyncSession, Report], Awaitable[None]]
 
@@ -101,12 +106,19 @@ async def every_event_ends(session: AsyncSession, report: Report) -> None:
 
 
 async def restrictions_are_lifted(session: AsyncSession, report: Report) -> None:
-    """Nobody stays restricted whose last case ended with the money in."""
+    """Nobody stays restricted who owes nothing any more, and with whom nothing is under way."""
+    owing = select(CaseSubject.case_id).where(CaseSubject.fate == "")
+    limits = or_(
+        col(CaseRow.ended).is_(False), and_(col(CaseRow.outcome).in_(LIMITED_ENDS), col(CaseRow.id).in_(owing))
+    )
     statement = select(Access).where(col(Access.level) != "full")
     for access in (await session.exec(statement)).all():
-        cases = select(CaseRow).where(CaseRow.account_id == access.account_id).order_by(col(CaseRow.opened_at).desc())
-        last = (await session.exec(cases)).first()
-        if last and last.ended and last.outcome not in LIMITED_ENDS:
+        # By invoices alone: other runs of the account (win-back, renewal) neither take access nor give it back.
+        cases = select(CaseRow).where(
+            CaseRow.account_id == access.account_id, col(CaseRow.playbook).in_(ABOUT_INVOICES)
+        )
+        last = (await session.exec(cases.order_by(col(CaseRow.opened_at).desc()))).first()
+        if last and (await session.exec(cases.where(limits))).first() is None:
             report.broken(
                 "still restricted", f"{access.account_id} is {access.level}, but {last.id} ended {last.outcome}"
             )
@@ -163,7 +175,8 @@ async def audit(database: Database, *, client: Client | None = None, billing: Bi
             await _run_agrees(client, case, report)
     if billing:
         open_cases = {case.id for case in cases if not case.ended}
-        for subject in subjects:
+        about_invoices = {case.id for case in cases if case.playbook in ABOUT_INVOICES}
+        for subject in (each for each in subjects if each.case_id in about_invoices):
             await _invoice_agrees(billing, subject, subject.case_id in open_cases, subject.subject in charged, report)
     return report
 

@@ -1,4 +1,9 @@
-"""Behind `holdfast preview`, `playbooks`, `plans`, `versions`, `replay`: for those who write and deploy playbooks."""
+"""Behind `holdfast preview`, `playbooks`, `plans`, `versions`, `replay`: for those who write and deploy playbooks.
+
+A preview of a sample account needs neither the database nor the web, so these are imported where they are used.
+"""
+
+from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
@@ -6,29 +11,28 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader
-from sqlmodel import col, select
 from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 
-from models.customers import Contact
-from models.database import Database
 from models.picture import Person
-from models.tables import Account, CaseRow
-from web.catalogue import Made
 from workers import plans
 from workers.catalogue import as_json, as_markdown, catalogue
-from workers.connect import sandbox
 from workers.plans import variants
 from workers.preview import About, Line, Preview
-from workers.routing import name_of
 from workers.timeline import svg
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
+from workflows.steps import name_of
+
+if TYPE_CHECKING:
+    from models.database import Database
+    from models.tables import CaseRow
+    from web.catalogue import Made
 
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs" / "playbooks.md"
@@ -58,6 +62,11 @@ async def about_account(database: Database, account_id: str) -> About:
     Raises:
         LookupError: it is not there.
     """
+    from sqlmodel import select
+
+    from models.customers import Contact
+    from models.tables import Account
+
     async with database.reading() as session:
         account = await session.get(Account, account_id)
         if account is None:
@@ -115,16 +124,16 @@ def write_catalogue() -> list[Path]:
 
 
 def out_of_date() -> list[Path]:
-    """Files of the catalogue that are not what the code says."""
-    entries = catalogue()
-    wanted = {PAGE: as_markdown(entries), **{PICTURES / f"{entry.name}.svg": svg(entry) for entry in entries}}
-    return sorted(
-        path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
-    )
+    """Files of the catalogue that are not what the code says, and pictures of playbooks that are gone."""
+    wanted = _catalogue_files()
+    changed = {path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text}
+    return sorted(changed | set(PICTURES.glob("*.svg")) - set(wanted))
 
 
 def catalogue_for_the_web() -> Made:
     """What /playbooks shows."""
+    from web.catalogue import Made
+
     entries = catalogue()
     return Made(as_json(entries), {entry.name: svg(entry) for entry in entries})
 
@@ -146,6 +155,10 @@ class Version:
 
 async def versions(database: Database) -> list[Version]:
     """How many open runs are on which plan."""
+    from sqlmodel import col, select
+
+    from models.tables import CaseRow
+
     async with database.reading() as session:
         rows = (await session.exec(select(CaseRow).where(col(CaseRow.ended).is_(False)))).all()
     now = defaultdict(set, await asyncio.to_thread(lambda: {name_of(each): current_plans(each) for each in PLAYBOOKS}))
@@ -200,6 +213,7 @@ async def replayed(
     converter: DataConverter = pydantic_data_converter,
 ) -> AsyncIterator[tuple[str, str]]:
     """Replay histories as a worker of ours would: the workflow id of each, and why it does not replay, or nothing."""
+    from workers.connect import sandbox
 
     async def one_by_one() -> AsyncIterator[WorkflowHistory]:
         if isinstance(histories, AsyncIterator):

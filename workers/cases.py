@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from rich.console import Console
 from sqlmodel import col, select
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from models import ledger
+from models import doubts, ledger
 from models.database import Database
 from models.money import money
-from models.tables import CaseNote, CaseRow, EffectRow
+from models.tables import CaseNote, CaseRow, EffectRow, wall
+from workers.console import complain
 
 FORMAT = "%Y-%m-%d %H:%M"
 
@@ -59,6 +61,7 @@ async def story(database: Database, case_id: str) -> dict[str, Any]:
             "what": row.title,
             "state": row.state,
             "why": row.reason,
+            "key": row.key,
         }
         for row in effects
     ]
@@ -74,6 +77,26 @@ async def story(database: Database, case_id: str) -> dict[str, Any]:
         "subjects": [row.subject for row in subjects],
         "lines": sorted(lines, key=lambda line: line["at"]),
     }
+
+
+async def settle(database: Database, key: str, word: str, by: str) -> int:
+    """Settle an effect in doubt as a person says. The exit code.
+
+    Raises:
+        CaseError: there is nothing to decide; the message says why.
+    """
+    try:
+        async with database.writing() as session:
+            row = await doubts.decide(session, key, word, by)
+            note = CaseNote(case_id=row.case_id, at=wall(), by=by, text=f"{row.title}: {word.replace('_', ' ')}")
+            await ledger.insert_once(session, note)
+    except doubts.NotInDoubt as error:
+        raise CaseError(str(error)) from None
+    except ValueError as error:
+        complain(str(error))
+        return 2
+    Console().print(f"{row.title} ({key}): {word.replace('_', ' ')}. It is not done again.", soft_wrap=True)
+    return 0
 
 
 async def steer(client: Client, case_id: str, name: str, *arguments: Any) -> str:

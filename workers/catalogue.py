@@ -11,10 +11,9 @@ from models.cases import Banner, Email, Task
 from models.policy import Policy
 from workers.preview import About, Line, preview, rehearsed, sample_case
 from workers.rehearsal import Rehearsed
-from workers.routing import name_of
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
-from workflows.steps import reactions_of, title_of
+from workflows.steps import name_of, reactions_of, title_of
 
 SEGMENTS: Final = ("starter", "mid", "enterprise")
 MRR: Final = {"starter": 2_900, "mid": 90_000, "enterprise": 300_000}

@@ -1,39 +1,29 @@
-"""The `holdfast` command."""
+"""The `holdfast` command.
+
+What a command needs is imported by the command: otherwise each of them waits for all that any of them needs.
+"""
 
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
-from models.database import BadDatabaseUrl
-from models.policy import PolicyError
-from workers import cases as case_commands
-from workers import migrate as migrations
-from workers.audit import Report, audit
 from workers.cli_authors import register
-from workers.connect import connect
 from workers.console import AsJson, complain, run
 from workers.intake_commands import events_app, import_command, inbox_app
-from workers.processes import (
-    log_to_stderr,
-    open_database,
-    outside_world,
-    run_relay,
-    run_web,
-    run_worker,
-    told_to_stop,
-)
+from workers.reconcile_command import reconcile_command
 from workers.scan_commands import scan, schedules_app
-from workers.settings import Settings
-from workers.temporal_process import TemporalServerError
-from workers.temporal_server import TemporalNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workers.audit import Report
+    from workers.settings import Settings
 
 app = typer.Typer(
     help="Durable customer-retention playbooks on Temporal. Settings come from the environment or .env.",
@@ -49,6 +39,9 @@ app.add_typer(schedules_app, name="schedules")
 app.add_typer(events_app, name="events")
 app.add_typer(inbox_app, name="inbox")
 app.command("import")(import_command)
+app.command("reconcile")(reconcile_command)
+keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 By = Annotated[str, typer.Option(help="Who says so; kept in the case's history.")]
 CaseId = Annotated[str, typer.Argument(help="The case's id, such as payment-failure/in_123.")]
@@ -72,37 +65,45 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-KNOWN = (
-    TemporalNotFound,
-    TemporalServerError,
-    PolicyError,
-    BadDatabaseUrl,
-    case_commands.CaseError,
-    RuntimeError,
-    LookupError,
-)
-
-
 def _explain(error: Exception) -> int:
     if hasattr(error, "format_message"):  # click's own usage errors
         complain(error.format_message())
         return 2
-    if isinstance(error, ValidationError):
-        complain("; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()))
+    if _is_a(error, "pydantic", "ValidationError"):
+        problems: list[dict[str, Any]] = error.errors()  # type: ignore[attr-defined]
+        complain("; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in problems))
         return 2
-    if isinstance(error, SQLAlchemyError):
+    if _is_a(error, "sqlalchemy.exc", "SQLAlchemyError"):
         complain(
             f"the database does not do as asked ({type(error).__name__}): check DATABASE_URL, "
             "and bring it to the newest schema with `holdfast migrate`"
         )
         return 1
-    complain(str(error) if isinstance(error, KNOWN) else f"{type(error).__name__}: {error}")
+    speaks_for_itself = isinstance(error, RuntimeError | LookupError) or any(
+        _is_a(error, module, name) for module, name in KNOWN
+    )
+    complain(str(error) if speaks_for_itself else f"{type(error).__name__}: {error}")
     return 1
 
 
-def _checked() -> Settings:
+KNOWN = (
+    ("models.policy", "PolicyError"),
+    ("models.database_url", "BadDatabaseUrl"),
+    ("workers.codec", "BadPayloadKeys"),
+)
+"""Errors whose message is a sentence for people, by module: a command that never loaded it cannot meet it."""
+
+
+def _is_a(error: Exception, module: str, name: str) -> bool:
+    """Whether it is of this class, whose module this command may never have loaded."""
+    return isinstance(error, getattr(sys.modules.get(module), name, ()))
+
+
+def _checked(problems_of: "Callable[[Settings], list[str]] | None" = None) -> "Settings":
+    from workers.settings import Settings
+
     settings = Settings()
-    problems = settings.problems()
+    problems = (problems_of or Settings.problems)(settings)
     if problems:
         for problem in problems:
             complain(problem)
@@ -134,9 +135,10 @@ def up() -> None:
 
     Refuses to start, with a sentence for each problem, when a setting is missing or malformed.
     """
+    settings = _checked()
+    from workers.processes import log_to_stderr
     from workers.up import run_everything
 
-    settings = _checked()
     log_to_stderr()
     run(run_everything(settings))
 
@@ -145,6 +147,8 @@ def up() -> None:
 def worker() -> None:
     """Run the process that takes the steps. Any number may run side by side."""
     settings = _checked()
+    from workers.processes import log_to_stderr, run_worker, told_to_stop
+
     log_to_stderr()
 
     async def work() -> None:
@@ -157,6 +161,8 @@ def worker() -> None:
 def relay() -> None:
     """Run the process that carries received events to Temporal. Any number may run side by side."""
     settings = _checked()
+    from workers.processes import log_to_stderr, run_relay, told_to_stop
+
     log_to_stderr()
 
     async def work() -> None:
@@ -169,6 +175,8 @@ def relay() -> None:
 def web(temporal_ui: Annotated[str, typer.Option(help="URL of the Temporal Web UI, to link to.")] = "") -> None:
     """Run the process that receives webhooks and serves pages. It needs the database, not Temporal."""
     settings = _checked()
+    from workers.processes import log_to_stderr, run_web, told_to_stop
+
     log_to_stderr()
 
     async def work() -> None:
@@ -178,8 +186,34 @@ def web(temporal_ui: Annotated[str, typer.Option(help="URL of the Temporal Web U
 
 
 @app.command()
+def codec() -> None:
+    """Run the codec server, which decrypts payloads for the Temporal Web UI. See docs/encryption.md."""
+    from workers.codec_server import codec_problems
+    from workers.processes import log_to_stderr, run_codec, told_to_stop
+
+    settings = _checked(codec_problems)
+    log_to_stderr()
+
+    async def work() -> None:
+        await run_codec(settings, told_to_stop())
+
+    run(work())
+
+
+@keys_app.command("new")
+def new_payload_key() -> None:
+    """Print a fresh "id:key" for HOLDFAST_PAYLOAD_KEYS: put it in front of those that are there."""
+    from workers.codec import new_key
+
+    sys.stdout.write(f"{new_key()}\n")
+
+
+@app.command()
 def migrate(revision: Annotated[str, typer.Argument(help="head, base, or a revision.")] = "head") -> None:
     """Bring the database to the newest schema (head), or to another revision."""
+    from workers import migrate as migrations
+    from workers.databases import open_database
+    from workers.settings import Settings
 
     async def work() -> None:
         async with open_database(Settings()) as database:
@@ -199,12 +233,19 @@ def audit_command(
     ] = False,
 ) -> None:
     """Check the invariants on the database, against Stripe and Temporal. Exit code 1 if one is broken."""
+    from workers.audit import audit
+    from workers.databases import open_database
+    from workers.settings import Settings
+
     settings = Settings()
 
     async def work() -> int:
         async with open_database(settings) as database:
             if offline:
                 return _report(await audit(database), as_json)
+            from workers.connect import connect
+            from workers.processes import outside_world
+
             async with outside_world(settings, database) as world:
                 client = await connect(settings)
                 return _report(await audit(database, client=client, billing=world.billing), as_json)
@@ -212,7 +253,7 @@ def audit_command(
     run(work())
 
 
-def _report(report: Report, as_json: bool) -> int:
+def _report(report: "Report", as_json: bool) -> int:
     console = Console()
     if as_json:
         console.print_json(json.dumps({"violations": report.violations, "counts": dict(report.counts)}))
@@ -230,6 +271,9 @@ def list_cases(
     everything: Annotated[bool, typer.Option("--all", help="Ended cases too.")] = False,
 ) -> None:
     """Open cases, those with the most at stake first."""
+    from workers import cases as case_commands
+    from workers.databases import open_database
+    from workers.settings import Settings
 
     async def work() -> None:
         async with open_database(Settings()) as database:
@@ -248,6 +292,9 @@ def list_cases(
 @cases_app.command("show")
 def show(case: CaseId, as_json: AsJson = False) -> None:
     """One case's story: every effect done, held back or in doubt, with the reason."""
+    from workers import cases as case_commands
+    from workers.databases import open_database
+    from workers.settings import Settings
 
     async def work() -> None:
         async with open_database(Settings()) as database:
@@ -266,6 +313,10 @@ def show(case: CaseId, as_json: AsJson = False) -> None:
 
 
 def _steer(name: str, case: str, *arguments: Any) -> None:
+    from workers import cases as case_commands
+    from workers.connect import connect
+    from workers.settings import Settings
+
     async def work() -> None:
         said = await case_commands.steer(await connect(Settings()), case, name, *arguments)
         Console().print(said)
@@ -305,9 +356,49 @@ def end(case: CaseId, by: By = "the command line") -> None:
     _steer("end", case, by)
 
 
+@cases_app.command()
+def settle(
+    key: Annotated[str, typer.Argument(help="The effect's key, as `cases show --json` and the person's task name it.")],
+    word: Annotated[str, typer.Argument(help="done or not_done.")],
+    by: By = "the command line",
+) -> None:
+    """Say what became of an effect in doubt, such as a mail whose answer was lost. It is not done again either way.
+
+    Exit code 1 if it is not in doubt, 2 if the word is neither done nor not_done.
+    """
+
+    from workers import cases as case_commands
+    from workers.databases import open_database
+    from workers.settings import Settings
+
+    async def work() -> int:
+        async with open_database(Settings()) as database:
+            return await case_commands.settle(database, key, word, by)
+
+    run(work())
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is wrong with this installation, each with what to do. Changes nothing.
+
+    Looks at the settings, the database and its migration, the inbox and the ledger, Temporal with its namespace, search
+    attributes, workers, runs and schedules, Stripe's key, mode, clock and webhook endpoint, SendGrid's key, the disk
+    and the plan lock.
+
+    Exit code 0 if all is well, 1 if something is wrong, 2 if nothing is known to be wrong but something cannot be told.
+    """
+    from workers.doctor import doctor as examine
+
+    examine(as_json=as_json)
+
+
 @app.command(hidden=True)
 def revision(message: str) -> None:
     """Write a migration from the difference between the tables and a migrated scratch database (for developers)."""
+    from workers import migrate as migrations
+    from workers.databases import open_database
+    from workers.settings import Settings
 
     async def work() -> None:
         scratch = Path(".holdfast/scratch.db")

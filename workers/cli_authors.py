@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+from workers.console import AsJson
+
 plans_app = typer.Typer(help="The plan lock: which plans may still be asleep somewhere.", no_args_is_help=True)
 
 
@@ -76,16 +77,13 @@ def preview(
 
 
 def _about(account: str) -> Any:
-    from models.database import Database
     from workers import authoring
+    from workers.databases import open_database
     from workers.settings import Settings
 
     async def work() -> Any:
-        database = Database(Settings().database_url)
-        try:
+        async with open_database(Settings()) as database:
             return await authoring.about_account(database, account)
-        finally:
-            await database.close()
 
     return asyncio.run(work())
 
@@ -151,16 +149,13 @@ def forget(
 
 def versions(as_json: AsJson = False) -> None:
     """How many open runs are on which plan: what a deploy has to reckon with."""
-    from models.database import Database
     from workers import authoring
+    from workers.databases import open_database
     from workers.settings import Settings
 
     async def work() -> list[Any]:
-        database = Database(Settings().database_url)
-        try:
+        async with open_database(Settings()) as database:
             return list(await authoring.versions(database))
-        finally:
-            await database.close()
 
     found = asyncio.run(work())
     if as_json:
@@ -177,9 +172,14 @@ def replay(as_json: AsJson = False) -> None:
 
     Run it from the checkout that is about to be deployed, with TEMPORAL_ADDRESS of the live server.
     """
+    from temporalio.runtime import Runtime, TelemetryConfig
+
     from workers import authoring
     from workers.connect import connect
     from workers.settings import Settings
+
+    # The SDK logs each failure on standard output, in the midst of what we say of it there.
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))
 
     async def work() -> authoring.Replayed:
         client = await connect(Settings())

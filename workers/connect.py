@@ -8,12 +8,14 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.carry_out import Effects
 from activities.scans import Scans
+from workers.codec import encrypting
 from workers.settings import Settings
 from workflows import JOBS, PLAYBOOKS
 from workflows.visible import SEARCH_ATTRIBUTES
@@ -30,20 +32,33 @@ def sandbox() -> SandboxedWorkflowRunner:
     )
 
 
+def data_converter(settings: Settings) -> DataConverter:
+    """How values become payloads: as Pydantic's JSON, encrypted if the settings name keys.
+
+    Clients, workers, replayers and tests all take it from here.
+
+    Raises:
+        BadPayloadKeys: the keys cannot be read.
+    """
+    return encrypting(pydantic_data_converter, settings.payload_keys)
+
+
 async def connect(settings: Settings, **more: Any) -> Client:
     """A client that knows our converter. Retries for half a minute while the server comes up.
 
     Raises:
+        BadPayloadKeys: the keys cannot be read.
         RuntimeError: the server cannot be reached; the message says where we looked.
     """
     address = settings.temporal_address or "127.0.0.1:7233"
+    converter = data_converter(settings)
     error: Exception | None = None
     for _ in range(60):
         try:
             return await Client.connect(
                 address,
                 namespace=settings.temporal_namespace,
-                data_converter=pydantic_data_converter,
+                data_converter=converter,
                 api_key=settings.temporal_api_key.get_secret_value() or None,
                 tls=settings.temporal_tls,
                 **more,

@@ -155,6 +155,8 @@ def _settings(temporal: Server, simulator_url: str) -> Settings:
         temporal_tls=False,
         temporal_api_key="",
         holdfast_policy=None,
+        holdfast_payload_keys="",
+        holdfast_payload_keys_file=None,
         holdfast_sweep_s=3,
     )
 

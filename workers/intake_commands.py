@@ -10,22 +10,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import aiohttp
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from activities.outgoing_webhooks import signed_headers
-from models import inbox
-from models.policy import PolicyFile
 from workers.console import AsJson, complain, run
-from workers.csv_files import BadFile
-from workers.importing import SHOWN, Import, Report
-from workers.processes import open_database
-from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from workers.importing import Report
 
 MOST_LISTED = 1000
 events_app = typer.Typer(help="Say that something happened.", no_args_is_help=True)
@@ -53,6 +47,12 @@ def import_command(
     An empty cell leaves what is there. Running it again changes nothing. It starts no runs.
     Exit code 1 if some rows were bad, 2 if the file cannot be read or its columns are not those there are.
     """
+    from models.policy import PolicyFile
+    from workers.csv_files import BadFile
+    from workers.databases import open_database
+    from workers.importing import Import
+    from workers.settings import Settings
+
     settings = Settings()
     rules = PolicyFile.read(settings.holdfast_policy).default.usage
 
@@ -76,13 +76,17 @@ def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda done, of: None
         return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
-def _say(report: Report, as_json: bool) -> None:
+def _say(report: "Report", as_json: bool) -> None:
+    from workers.importing import SHOWN
+
     if report.bad > SHOWN:
         complain(f"... and {report.bad - SHOWN} more")
     if report.rejected:
@@ -112,6 +116,11 @@ def send(
     url: Annotated[str, typer.Option(help="Where web listens; from HOLDFAST_HOST and HOLDFAST_PORT if left out.")] = "",
 ) -> None:
     """Sign an event with the first of EVENTS_SECRETS and post it to a running web, as your own systems would."""
+    import aiohttp
+
+    from activities.outgoing_webhooks import signed_headers
+    from workers.settings import Settings
+
     settings = Settings()
     data: dict[str, Any] = {"account": account, "subject": subject, "object": object_id, "value": value}
     data |= {"metric": metric, "count": count} if metric or count != 1 else {}
@@ -146,6 +155,9 @@ def list_inbox(
     """List events that are parked or dead, each with the reason."""
     if context.invoked_subcommand:
         return
+    from models import inbox
+    from workers.databases import open_database
+    from workers.settings import Settings
 
     async def work() -> None:
         async with open_database(Settings()) as database, database.reading() as session:
@@ -169,6 +181,9 @@ def retry(
     parked: Annotated[bool, typer.Option("--parked", help="All that are parked.")] = False,
 ) -> None:
     """Put one event, or all that are dead or parked, back: the relay tries them once more."""
+    from models import inbox
+    from workers.databases import open_database
+    from workers.settings import Settings
 
     async def work() -> int:
         if (row is not None) + dead + parked != 1:

@@ -18,9 +18,9 @@ from models.policy import Policy
 from workers.catalogue import BEGAN, SEGMENTS, about
 from workers.preview import rehearsed, sample_case
 from workers.rehearsal import RehearsalError
-from workers.routing import name_of
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
+from workflows.steps import name_of
 
 LOCK: Final = Path(__file__).parent.parent / "workflows" / "plans.lock.json"
 
@@ -43,9 +43,12 @@ class PlanChanged(RuntimeError):
 
 
 def variants(playbook: type[Playbook], patches: Iterable[str] | None = None) -> dict[str, Shape]:
-    """The shape of each variant of a playbook, by a name for it; with only these patches known, or as of today."""
+    """The shape of each variant of a playbook, by a name for it; with only these patches known, or as of today.
+
+    Its `patches` are those that the code asked for and had.
+    """
     found: dict[str, Shape] = {}
-    known: set[tuple[str, ...]] = set()
+    known: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
     for segment, start in product(SEGMENTS, playbook.starts_on):
         for value in start.values or ("",):
             case = sample_case(playbook, Policy(), about(segment), BEGAN, value=value, trigger=start.fact)
@@ -53,11 +56,10 @@ def variants(playbook: type[Playbook], patches: Iterable[str] | None = None) -> 
                 continue
             run, _ = rehearsed(playbook, case, about(segment), BEGAN, patches=patches)
             name = "/".join(part for part in (segment, start.fact, value) if part)
-            commands = tuple(run.commands)
-            if commands not in known:
-                known.add(commands)
-                plan = run.moments[-1].batch.plan
-                found[name] = Shape(name, plan, tuple(run.patches if patches is None else patches), commands)
+            done = (tuple(dict.fromkeys(run.patches)), tuple(run.commands))
+            if done not in known:
+                known.add(done)
+                found[name] = Shape(name, run.moments[-1].batch.plan, *done)
     return found
 
 
@@ -123,13 +125,19 @@ def _as_json(shape: Shape) -> dict[str, object]:
 
 
 def _still_replays(playbook: type[Playbook], shape: Shape) -> None:
+    name = name_of(playbook)
     try:
-        now = {each.commands for each in variants(playbook, shape.patches).values()}
+        now = variants(playbook, shape.patches).values()
     except RehearsalError as error:
-        raise PlanChanged(f"{name_of(playbook)}: {error}") from None
-    if shape.commands not in now:
-        nearest = min(now, key=lambda each: _distance(each, shape.commands), default=())
-        raise PlanChanged(_lesson(name_of(playbook), shape, nearest))
+        raise PlanChanged(f"{name}: {error}") from None
+    asked = [set(each.patches) for each in now if each.commands == shape.commands]
+    if not asked:
+        nearest = min((each.commands for each in now), key=lambda each: _distance(each, shape.commands), default=())
+        raise PlanChanged(_lesson(name, shape, nearest))
+    # A patch is in the history of the runs that took it, and code that never asks for it does not replay them.
+    missing = min((set(shape.patches) - each for each in asked), key=len)
+    if missing:
+        raise PlanChanged(_patch_gone(name, missing))
 
 
 def _distance(one: tuple[str, ...], other: tuple[str, ...]) -> float:
@@ -137,24 +145,50 @@ def _distance(one: tuple[str, ...], other: tuple[str, ...]) -> float:
 
 
 def _lesson(name: str, shape: Shape, now: tuple[str, ...]) -> str:
-    gone = [each[2:] for each in difflib.ndiff(shape.commands, now) if each.startswith("- ") and "do " in each]
-    new = [each[2:] for each in difflib.ndiff(shape.commands, now) if each.startswith("+ ") and "do " in each]
-    steps = [each.removeprefix("do ") for each in (*new, *gone)]
-    step = next((each for each in steps if not each.endswith("-look")), steps[0] if steps else "the_step")
-    patch = f"{step.replace('_', '-')}-{'new' if new else 'gone'}"
-    what = "; ".join(
-        part
-        for part in (
-            f"new: {', '.join(each.removeprefix('do ') for each in new)}" if new else "",
-            f"gone: {', '.join(each.removeprefix('do ') for each in gone)}" if gone else "",
-        )
-        if part
-    )
-    holds = f'if workflow.patched("{patch}") else None' if new else f'if not workflow.patched("{patch}") else None'
+    differences = list(difflib.ndiff(shape.commands, now))
+    gone = [each.removeprefix("- do ") for each in differences if each.startswith("- do ")]
+    new = [each.removeprefix("+ do ") for each in differences if each.startswith("+ do ")]
+    said = (f"new: {', '.join(new)}" if new else "", f"gone: {', '.join(gone)}" if gone else "")
     return (
-        f"{name}: runs that sleep under the plan {shape.variant!r} would not replay ({what or 'another order'}). "
-        f"Keep the old plan for them, in run():\n    on_day(..., self.{step}) {holds}\n"
-        "then `./holdfast plans lock`. docs/authoring.md has a row for every kind of edit."
+        f"{name}: runs that sleep under the plan {shape.variant!r} would not replay "
+        f"({'; '.join(filter(None, said)) or 'another order'}). Keep the old plan for them, in run():\n"
+        + "".join(f"    {line}\n" for line in _guarded(*_steps_of(gone, new)))
+        + "then `./holdfast plans lock`. docs/authoring.md has a row for every kind of edit."
+    )
+
+
+def _steps_of(gone: Sequence[str], new: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The steps behind these commands. Where only the look before a step came or went, it has another form now."""
+    reshaped = [
+        each.removesuffix("-look")
+        for side in (gone, new)
+        for each in side
+        if each.endswith("-look") and each.removesuffix("-look") not in side
+    ]
+    was, comes = (
+        list(dict.fromkeys([*(each for each in side if not each.endswith("-look")), *reshaped])) for side in (gone, new)
+    )
+    return was, comes
+
+
+def _guarded(gone: Sequence[str], new: Sequence[str]) -> list[str]:
+    """The lines to write: a step that came or went has one, a step that moved or changed its form has both."""
+    if not gone and not new:
+        gone = new = ["the_step"]
+    was, comes = (gone or new)[0], (new or gone)[0]
+    word = "new" if not gone else "gone" if not new else "changed" if was == comes else f"for-{was}"
+    patch = f"{comes}-{word}".replace("_", "-")
+    form = ("  # as it is now", "  # as it was") if was == comes and gone and new else ("", "")
+    now = [f'on_day(..., self.{comes}) if workflow.patched("{patch}") else None,{form[0]}'] if new else []
+    then = [f'on_day(..., self.{was}) if not workflow.patched("{patch}") else None,{form[1]}'] if gone else []
+    return now + then
+
+
+def _patch_gone(name: str, patches: Iterable[str]) -> str:
+    lines = "".join(f'    workflow.deprecate_patch("{each}")\n' for each in sorted(patches))
+    return (
+        f"{name}: runs that sleep have taken the patch {', '.join(sorted(patches))}, which the code does not ask for "
+        f"any more. Until they have ended, write in its place, in run():\n{lines}"
     )
 
 

@@ -7,45 +7,22 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from activities import letters
-from activities.merge_fields import Fields, zone_of
+from activities.merge_fields import Fields, day_in_words, zone_of
 from models.cases import Banner, Batch, Case, Charge, Effect, Email, Offer, Outcome, Reading, Result, Task
-from models.customers import OfferRow
 from models.declines import Decline
 from models.picture import Person, Picture
 from models.policy import Policy
+from workers.preview_words import CHANNEL, FIELDS, READINGS, ROLES, WHO
 from workers.rehearsal import Moment, Rehearsed, carried_out, rehearse
-from workers.routing import name_of
 from workflows.playbook import Playbook
+from workflows.steps import name_of
 
 SAMPLE: Final = "sample"
+NOT: Final = "Not done: "
+"""How the history tells of a branch that was not taken."""
 ZOE: Final = Person(name="Zoe Miller", email="zoe@example.com", timezone="UTC")
-ROLES: Final = {"billing": "billing contact", "champion": "main contact", "sponsor": "sponsor"}
 AHEAD: Final = timedelta(days=120)
 """How far ahead the sample's renewal or expiry is."""
-FIELDS: Final[Mapping[str, str | int]] = {
-    "amount": "$29.00",
-    "card_last4": "4242",
-    "invoice_number": "INV-0042",
-    "account_name": "Acme Ltd",
-    "usage_delta": 62,
-    "usage_summary": "48 in the last 30 days, 126 in the 30 days before",
-    "sign_url": "https://sign.example.com/acme",
-    "value": "$12,000.00",
-    "open_items": "first report, dashboard",
-    "next_step": "first report",
-    "next_url": "https://app.example.com/setup",
-    "goals": "A weekly report for every team",
-    "churned_on": "2 November 2026",
-    "exp_date": "31 January 2027",
-}
-READINGS: Final[Mapping[str, Reading]] = {
-    "health": 65,
-    "completion": 40,
-    "onboarding_band": "at_risk",
-    "open_items": "first_report dashboard",
-    "done_items": "signed_up email_verified",
-    "missed": "first_value",
-}
 
 
 @dataclass(frozen=True)
@@ -106,10 +83,6 @@ class Preview:
                 for line in self.lines
             ],
         }
-
-
-def _as_json(line: Line) -> dict[str, Any]:
-    return {**asdict(replace(line, html="", text="")), "at": line.at.isoformat()}
 
 
 def sample_case(
@@ -203,6 +176,16 @@ def _charged(charge: Charge, refusal: Decline) -> Result:
     return Result(state="refused", reason=refusal.name)
 
 
+@dataclass(frozen=True)
+class _Terms:
+    """An offer of the preview; no row of it is written anywhere."""
+
+    key: str
+    pct: int
+    months: int
+    expires_at: datetime
+
+
 class _Reader:
     """Turns a rehearsed run into lines for people."""
 
@@ -216,10 +199,16 @@ class _Reader:
             fields={**FIELDS, "account_name": about.company, "decline": refusal.kind},
             people={"billing": about.person},
         )
-        self._offers: dict[str, OfferRow] = {}
+        self._offers: dict[str, _Terms] = {}
 
     def lines(self, moment: Moment, run: Rehearsed) -> Iterable[Line]:
-        """What one batch comes to: its effects, or why there are none, and branches not taken."""
+        """What one batch comes to: its effects, or why there are none, branches not taken, and what the end brings."""
+        renewal = (self._began + AHEAD).date()
+        dated: dict[str, str | int] = {
+            "renewal_date": day_in_words(renewal),
+            "days_left": (renewal - moment.at.date()).days,
+        }
+        self._picture = replace(self._picture, fields={**self._picture.fields, **dated})
         title = next((step.title for step in run.steps if step.name == moment.batch.step), moment.batch.title)
         line = Line(
             day=round((moment.at - self._began) / timedelta(days=1), 2),
@@ -227,29 +216,25 @@ class _Reader:
             step=moment.batch.step,
             title=title,
         )
-        if moment.left_out:
-            yield replace(line, why_not=moment.left_out)
-            return
+        undone = [moment.left_out] if moment.left_out else []
+        undone += [note.text.removeprefix(NOT) for note in moment.batch.notes if note.text.startswith(NOT)]
         for effect in moment.batch.effects:
             yield self._line(line, effect, moment)
-        for note in moment.batch.notes:
-            if note.text.startswith("Not done: "):
-                yield replace(line, why_not=note.text.removeprefix("Not done: "))
+        if not moment.batch.effects and not undone and not moment.is_a_look:
+            undone = ["nothing to do"]
+        for reason in undone:
+            yield replace(line, why_not=reason)
+        if closing := moment.batch.closing:
+            end = replace(line, step="ending", title=f"The end: {closing.outcome}")
+            for effect in closing.effects:
+                yield self._line(end, effect, moment)
 
     def _line(self, line: Line, effect: Effect, moment: Moment) -> Line:
         result = moment.outcome.results.get(effect.key, Result(state="done"))
         if result.state == "dropped":
             return replace(line, what=effect.title, why_not=result.reason)
         if isinstance(effect, Offer):
-            self._offers[effect.key] = OfferRow(
-                key=effect.key,
-                account_id=self._about.account,
-                case_id=moment.batch.case,
-                pct=effect.pct,
-                months=effect.months,
-                made_at=moment.at,
-                expires_at=effect.expires,
-            )
+            self._offers[effect.key] = _Terms(effect.key, effect.pct, effect.months, effect.expires)
         if isinstance(effect, Email):
             letter = self._letter(effect, moment.batch, self._picture)
             return replace(
@@ -268,7 +253,7 @@ class _Reader:
             )
         if isinstance(effect, Task):
             return self._task(line, effect, moment.batch)
-        return replace(line, who=_WHO.get(effect.kind, ""), channel=_CHANNEL.get(effect.kind, ""), what=effect.title)
+        return replace(line, who=WHO.get(effect.kind, ""), channel=CHANNEL.get(effect.kind, ""), what=effect.title)
 
     def _task(self, line: Line, effect: Task, batch: Batch) -> Line:
         text = self._letter(effect, batch, self._picture).text if effect.template else ""
@@ -288,29 +273,3 @@ class _Reader:
         fields = self._fields.of(batch, picture, self._policy, effect, offer=offer)
         template = self._template(effect) if isinstance(effect, Email) else effect.template
         return letters.render(template, fields, locale=self._about.person.locale or "en")
-
-
-_WHO: Final = {
-    "charge": "the card on file",
-    "access": "the product",
-    "hold_retries": "Stripe",
-    "cancel_subscription": "Stripe",
-    "apply_offer": "Stripe",
-    "deal": "the pipeline",
-    "risk": "the account",
-    "tell": "other playbooks",
-    "offer": "on record",
-    "banner": "users",
-}
-_CHANNEL: Final = {
-    "charge": "billing",
-    "hold_retries": "billing",
-    "cancel_subscription": "billing",
-    "apply_offer": "billing",
-    "access": "access",
-    "deal": "CRM",
-    "risk": "CRM",
-    "tell": "fact",
-    "offer": "offer",
-    "banner": "in-app",
-}

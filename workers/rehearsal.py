@@ -122,15 +122,14 @@ class _Stage:
         self._cancelled: set[int] = set()
         self._answers: list[tuple[int, Payload]] = []
         self.done = Rehearsed(start)
-        self._definition = _Definition.must_from_class(playbook)
         self._case = case
-        self._instance = asyncio.run(self._made())
+        self._instance = asyncio.run(self._made(playbook))
 
-    async def _made(self) -> WorkflowInstance:
-        return UnsandboxedWorkflowRunner().create_instance(self._details())
+    async def _made(self, playbook: type[Playbook]) -> WorkflowInstance:
+        return instance_of(playbook, self._case, self._now)
 
     def play(self) -> Rehearsed:
-        jobs = [activation_pb.WorkflowActivationJob(initialize_workflow=self._first())]
+        jobs = [activation_pb.WorkflowActivationJob(initialize_workflow=first_job(self._case, self._now))]
         jobs += [
             activation_pb.WorkflowActivationJob(notify_has_patch=activation_pb.NotifyHasPatch(patch_id=each))
             for each in sorted(self._patches)
@@ -211,57 +210,63 @@ class _Stage:
             self.done.owed.extend(parting.effects)
         self._answers.append((scheduled.seq, CONVERTER.to_payload(outcome)))
 
-    def _first(self) -> activation_pb.InitializeWorkflow:
-        first = activation_pb.InitializeWorkflow(
-            workflow_type=self._definition.name or "",
-            workflow_id=self._case.id,
-            arguments=[CONVERTER.to_payload(self._case)],
-            randomness_seed=1,
-            attempt=1,
-        )
-        first.start_time.FromDatetime(self._now)
-        return first
 
-    def _details(self) -> WorkflowInstanceDetails:
-        info = Info(
-            attempt=1,
-            continued_run_id=None,
-            cron_schedule=None,
-            execution_timeout=None,
-            first_execution_run_id="rehearsal",
-            headers={},
-            namespace="rehearsal",
-            original_execution_run_id="rehearsal",
-            parent=None,
-            root=None,
-            priority=Priority.default,
-            raw_memo={},
-            retry_policy=None,
-            run_id="rehearsal",
-            run_timeout=None,
-            search_attributes={},
-            start_time=self._now.astimezone(UTC),
-            task_queue="rehearsal",
-            task_timeout=timedelta(seconds=10),
-            typed_search_attributes=TypedSearchAttributes(list(attributes_of(self._case))),
-            workflow_id=self._case.id,
-            workflow_start_time=self._now.astimezone(UTC),
-            workflow_type=self._definition.name or "",
-        )
-        return WorkflowInstanceDetails(
-            payload_converter_factory=lambda: CONVERTER,
-            failure_converter_class=pydantic_data_converter.failure_converter_class,
-            interceptor_classes=[],
-            defn=self._definition,
-            info=info,
-            randomness_seed=1,
-            extern_functions=_EXTERN,
-            disable_eager_activity_execution=True,
-            worker_level_failure_exception_types=[Exception],
-            patch_activation_callback=None,
-            last_completion_result=Payloads(),
-            last_failure=None,
-        )
+def first_job(case: Case, start: datetime) -> activation_pb.InitializeWorkflow:
+    """What a run is begun with."""
+    first = activation_pb.InitializeWorkflow(
+        workflow_type=case.playbook,
+        workflow_id=case.id,
+        arguments=[CONVERTER.to_payload(case)],
+        randomness_seed=1,
+        attempt=1,
+    )
+    first.start_time.FromDatetime(start)
+    return first
+
+
+def instance_of(playbook: type[Playbook], case: Case, start: datetime) -> WorkflowInstance:
+    """The SDK's own workflow instance of a run, which answers activations. Needs a running event loop."""
+    definition = _Definition.must_from_class(playbook)
+    info = Info(
+        attempt=1,
+        continued_run_id=None,
+        cron_schedule=None,
+        execution_timeout=None,
+        first_execution_run_id="rehearsal",
+        headers={},
+        namespace="rehearsal",
+        original_execution_run_id="rehearsal",
+        parent=None,
+        root=None,
+        priority=Priority.default,
+        raw_memo={},
+        retry_policy=None,
+        run_id="rehearsal",
+        run_timeout=None,
+        search_attributes={},
+        start_time=start.astimezone(UTC),
+        task_queue="rehearsal",
+        task_timeout=timedelta(seconds=10),
+        typed_search_attributes=TypedSearchAttributes(list(attributes_of(case))),
+        workflow_id=case.id,
+        workflow_start_time=start.astimezone(UTC),
+        workflow_type=definition.name or "",
+    )
+    details = WorkflowInstanceDetails(
+        payload_converter_factory=lambda: CONVERTER,
+        failure_converter_class=pydantic_data_converter.failure_converter_class,
+        interceptor_classes=[],
+        defn=definition,
+        info=info,
+        randomness_seed=1,
+        extern_functions=_EXTERN,
+        disable_eager_activity_execution=True,
+        worker_level_failure_exception_types=[Exception],
+        patch_activation_callback=None,
+        last_completion_result=Payloads(),
+        last_failure=None,
+    )
+    return UnsandboxedWorkflowRunner().create_instance(details)
 
 
 def _no_metrics(*_: Any, **__: Any) -> None:

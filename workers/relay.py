@@ -12,18 +12,20 @@ import stripe
 import structlog
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from models import ledger, parking
+from models import found, ledger, parking
+from models.cases import Ending
 from models.database import Database
 from models.facts import CARD_UPDATED, ENDED_BY_LEAD, PLAN_DONE, RUN_LOST
 from models.learning import BadFact, learn
 from models.tables import OURSELVES, STRIPE, Account, CaseRow, InboxEvent, TaskRow, wall
 from workers.connect import TASK_QUEUE
-from workers.routing import Router, StartRun, TellRun, name_of
+from workers.routing import Router, StartRun, TellRun
+from workflows.steps import name_of
 from workflows.visible import attributes_of, headline
 
 LEASE: Final = timedelta(seconds=30)
@@ -188,7 +190,7 @@ class Relay:
                 task_queue=self._task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                search_attributes=attributes_of(case),
+                search_attributes=attributes_of(case, with_amount=self._client.data_converter.payload_codec is None),
                 static_summary=headline(case),
                 static_details=f"Account `{case.account}`, subject `{case.subject}`, policy `{case.policy.version}`.",
             )
@@ -205,37 +207,36 @@ class Relay:
     async def _tell(self, delivery: TellRun) -> bool:
         """Tell a run. True if its case had closed for another reason, so that nobody heard."""
         handle = self._client.get_workflow_handle(delivery.case_id)
-        gone = False
+        gone, ended = False, None
         try:
             await handle.signal("hear", delivery.fact)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise _away_or(error) from error
-            gone = True
+            gone, ended = True, await self._how_it_ended(delivery.case_id)
         async with self._db.writing() as session:
             case = await ledger.lock_case(session, delivery.case_id)
             if gone and not case.ended:
-                await self._lose(session, case)
+                if ended:
+                    # The database was put back from a copy that is older than the run's end.
+                    await found.take_in(session, case.account_id, {"ending": ended})
+                else:
+                    await lose(session, case, self._router.default_owner)
             return case.ended and case.reason in (PLAN_DONE, ENDED_BY_LEAD, RUN_LOST)
 
-    async def _lose(self, session: AsyncSession, case: CaseRow) -> None:
-        """Close a case whose run is gone without having closed it (terminated, or lost): a person has to know."""
-        if not case.started:
-            raise LookupError(f"{case.id} has no run yet; it is being started")
-        log.error("relay.run_lost", case=case.id)
-        case.ended, case.state, case.stage = True, "ended", "run_lost"
-        case.outcome, case.reason, case.ended_at = "run_lost", RUN_LOST, wall()
-        session.add(case)
-        task = TaskRow(
-            key=f"{case.id}/run_lost/1",
-            account_id=case.account_id,
-            case_id=case.id,
-            owner=self._router.default_owner,
-            title="A run was terminated before its end: see what this account still needs",
-            opened_at=wall(),
-            due_at=wall() + timedelta(days=1),
-        )
-        await ledger.insert_once(session, task)
+    async def _how_it_ended(self, case_id: str) -> dict[str, str] | None:
+        """What a run that completed says of its end; None if it was terminated, or there is none."""
+        try:
+            run = await self._client.get_workflow_handle(case_id).describe()
+            if run.status != WorkflowExecutionStatus.COMPLETED or run.close_time is None:
+                return None
+            ending: Ending = await self._client.get_workflow_handle(case_id, result_type=Ending).result()
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise _away_or(error) from error
+            return None
+        at = run.close_time.isoformat()
+        return {"case": case_id, "outcome": ending.outcome, "reason": ending.reason, "at": at}
 
     async def _later(self, event: InboxEvent, delay: timedelta, reason: str, *, counted: bool) -> None:
         tries = event.tries + counted
@@ -269,6 +270,30 @@ class Relay:
                 row.state, row.reason, row.wall_settled_at = state, reason[:500], wall()
                 row.account_id = event.account_id
                 session.add(row)
+
+
+async def lose(session: AsyncSession, case: CaseRow, owner: str) -> None:
+    """Close a case whose run is gone without having closed it (terminated, or lost): a person, `owner`, has to know.
+
+    Raises:
+        LookupError: it has no run yet.
+    """
+    if not case.started:
+        raise LookupError(f"{case.id} has no run yet; it is being started")
+    log.error("relay.run_lost", case=case.id)
+    case.ended, case.state, case.stage = True, "ended", "run_lost"
+    case.outcome, case.reason, case.ended_at = "run_lost", RUN_LOST, wall()
+    session.add(case)
+    task = TaskRow(
+        key=f"{case.id}/run_lost/1",
+        account_id=case.account_id,
+        case_id=case.id,
+        owner=owner,
+        title="A run was terminated before its end: see what this account still needs",
+        opened_at=wall(),
+        due_at=wall() + timedelta(days=1),
+    )
+    await ledger.insert_once(session, task)
 
 
 async def account_called(session: AsyncSession, event: InboxEvent) -> str:

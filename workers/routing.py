@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
 
 from models import ledger
 from models.cases import Case
@@ -16,7 +17,7 @@ from models.policy import PolicyFile
 from models.tables import Access, Account, CaseRow, CaseSubject, InboxEvent, TaskRow, wall
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
-from workflows.steps import Start, reactions_of
+from workflows.steps import Start, name_of, reactions_of
 
 TOO_OLD: Final = "the fact is older than starts.oldest_fact_days"
 RESTS: Final = "it rests for this account until"
@@ -49,12 +50,6 @@ class Route:
 
     deliveries: tuple[Delivery, ...]
     reason: str
-
-
-def name_of(playbook: type[Playbook]) -> str:
-    """The playbook's name, as its `@workflow.defn` gives it."""
-    name: str = playbook.__temporal_workflow_definition.name  # type: ignore[attr-defined]
-    return name
 
 
 def case_id_of(name: str, fact: Fact) -> str:
@@ -109,7 +104,10 @@ class Router:
                     reasons.extend([reason] if reason else [])
                     deliveries.extend([delivery] if delivery else [])
         asked_by = await self._asked_by(session, fact)
+        begun = {each.case.id for each in deliveries if isinstance(each, StartRun)}
         for case in await self._open_cases(session, fact.account):
+            if case.id in begun:
+                continue  # what starts a run is not told to it once more
             if fact.kind not in hears(self._playbooks[case.playbook]) and case.id != asked_by:
                 continue
             if not await self._is_about(session, case, fact):
@@ -134,9 +132,11 @@ class Router:
         if known:
             again = StartRun(self._playbooks[name], await self._case(session, known, event))
             return (None if known.started else again), f"{case_id} is open already"
-        if start.only_if_limited and not await self._limited_and_alone(session, fact.account):
+        if start.only_if_limited and not await self._limited_and_alone(session, name, fact.account):
             return None, ""
-        lane = fact.subject.partition("/")[0] if self._playbooks[name].one_for_each_subject else ""
+        # A contract's or card's runs follow one another by date; each offer is one of its own.
+        part = fact.subject if start.by == "object" else fact.subject.partition("/")[0]
+        lane = part if self._playbooks[name].one_for_each_subject else ""
         joined = await self._join(session, name, lane, start, fact, event)
         if joined:
             return joined
@@ -162,7 +162,7 @@ class Router:
         await session.flush()
         session.add(CaseSubject(case_id=case_id, subject=row.subject, at_stake=event.at_stake, joined_at=fact.at))
         if start.only_if_limited:
-            await self._take_over_what_is_left(session, row, fact)
+            await self._take_over_what_is_left(session, name, row, fact)
         return StartRun(self._playbooks[name], case), f"started {case_id}"
 
     def _too_old(self, fact: Fact) -> str:
@@ -194,19 +194,27 @@ class Router:
             return True
         return fact.subject.partition("/")[0] == case.lane
 
-    async def _limited_and_alone(self, session: AsyncSession, account: str) -> bool:
-        access = await session.get(Access, account)
-        limited = access is not None and access.level != "full"
-        return limited and not await self._open_cases(session, account)
+    async def _limited_and_alone(self, session: AsyncSession, name: str, account: str) -> bool:
+        """Whether the account is limited for what it still owes, and no open case looks at what would lift that.
 
-    async def _take_over_what_is_left(self, session: AsyncSession, case: CaseRow, fact: Fact) -> None:
+        A win-back does not look. A case that has just ended because it was paid is about to lift it, and says thanks.
+        """
+        access = await session.get(Access, account)
+        if access is None or access.level == "full":
+            return False
+        akin = self._akin(name)
+        if any(case.playbook in akin for case in await self._open_cases(session, account)):
+            return False
+        return (await session.exec(_left_unpaid(account, akin))).first() is not None
+
+    def _akin(self, name: str) -> list[str]:
+        """The playbooks that look at the same source of truth, and so speak of the same kind of subject."""
+        watches = self._playbooks[name].watches
+        return [other for other, playbook in self._playbooks.items() if playbook.watches == watches]
+
+    async def _take_over_what_is_left(self, session: AsyncSession, name: str, case: CaseRow, fact: Fact) -> None:
         """Make what ended cases of the account left unpaid subjects of this one."""
-        statement = (
-            select(CaseSubject.subject)
-            .join(CaseRow, col(CaseRow.id) == col(CaseSubject.case_id))
-            .where(CaseRow.account_id == case.account_id, CaseSubject.fate == "", CaseRow.id != case.id)
-            .distinct()
-        )
+        statement = _left_unpaid(case.account_id, self._akin(name)).where(CaseRow.id != case.id)
         for subject in (await session.exec(statement)).all():
             await ledger.insert_once(session, CaseSubject(case_id=case.id, subject=subject, joined_at=fact.at))
 
@@ -265,12 +273,23 @@ class Router:
         )
 
     async def _anchor(self, session: AsyncSession, row: CaseRow) -> datetime | None:
-        """The date a run's days count back from: the day its subject names after the slash, else its contract's."""
+        """The date a run's days count back from: its contract's, else the day its subject names after the slash."""
         said = row.subject.rpartition("/")[2]
         contract = await session.get(Contract, row.subject.partition("/")[0])
-        if contract:
+        # A card is called after its account, and a contract may be called so too.
+        if contract and self._playbooks[row.playbook].watches == "contract":
             return datetime.combine(contract.renews_on, time(), UTC)
         try:
             return datetime.combine(date.fromisoformat(said), time(), UTC)
         except ValueError:
             return None
+
+
+def _left_unpaid(account: str, playbooks: Sequence[str]) -> SelectOfScalar[str]:
+    """The subjects of an account's cases that nobody has settled yet."""
+    return (
+        select(CaseSubject.subject)
+        .join(CaseRow, col(CaseRow.id) == col(CaseSubject.case_id))
+        .where(CaseRow.account_id == account, col(CaseRow.playbook).in_(playbooks), CaseSubject.fate == "")
+        .distinct()
+    )

@@ -5,29 +5,33 @@ import json
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from temporalio.client import Client
 
-from activities.scans import Scans
-from models.policy import Policy, PolicyFile
-from models.scans import SCANS, TITLES, Found, Scan, Which
-from models.tables import wall
-from workers import schedules
-from workers.connect import connect
-from workers.processes import open_database
-from workers.routing import Router
-from workers.scan_preview import preview as previewed
-from workers.settings import Settings
+from workers.console import AsJson
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+    from models.policy import Policy
+    from models.scans import Which
 
 EVERYTHING: Final = sys.maxsize
-Name = StrEnum("Name", {which: which for which in get_args(Which)})  # type: ignore[misc]
+
+
+class Name(StrEnum):
+    """The scans of `models.scans.SCANS`, which would take a third of a second to import."""
+
+    usage = "usage"
+    renewals = "renewals"
+    cards = "cards"
+
+
 WhichScan = Annotated[Name, typer.Argument(help="usage, renewals or cards.")]
 MaybeScan = Annotated[Name | None, typer.Argument(help="usage, renewals or cards; all of them if left out.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 schedules_app = typer.Typer(help="The Temporal Schedules of the daily scans.", no_args_is_help=True)
 
@@ -44,6 +48,15 @@ def scan(
 
     Needs the database only. Look with --preview before the first scan after history was loaded.
     """
+    from activities.scans import Scans
+    from models.policy import PolicyFile
+    from models.scans import TITLES, Found, Scan
+    from models.tables import wall
+    from workers.databases import open_database
+    from workers.routing import Router
+    from workers.scan_preview import preview as previewed
+    from workers.settings import Settings
+
     settings = Settings()
     job = Scan(which=_which(which), day=day.date() if day else wall().date(), window=EVERYTHING)
 
@@ -66,7 +79,9 @@ def scan(
     asyncio.run(work())
 
 
-def _which(name: Name) -> Which:
+def _which(name: Name) -> "Which":
+    from models.scans import SCANS
+
     return next(each for each in SCANS if each == name.value)
 
 
@@ -99,21 +114,30 @@ def _tell_preview(said: dict[str, Any], as_json: bool) -> None:
         console.print(f"from {hour['from']}: {hour['runs']:,} runs")
 
 
-def _policy(settings: Settings) -> Policy:
-    return PolicyFile.read(settings.holdfast_policy).default
+def _policy() -> "Policy":
+    from models.policy import PolicyFile
+    from workers.settings import Settings
+
+    return PolicyFile.read(Settings().holdfast_policy).default
 
 
-async def _client() -> Client:
+async def _client() -> "Client":
+    from workers.connect import connect
+    from workers.settings import Settings
+
     return await connect(Settings())
 
 
-def _those(which: Name | None) -> tuple[Which, ...]:
+def _those(which: Name | None) -> "tuple[Which, ...]":
+    from models.scans import SCANS
+
     return (_which(which),) if which else SCANS
 
 
 @schedules_app.command("list")
 def list_schedules(as_json: AsJson = False) -> None:
     """Every scan, when it runs next, and whether a person paused it."""
+    from workers import schedules
 
     async def work() -> None:
         rows = await schedules.listed(await _client())
@@ -131,9 +155,10 @@ def list_schedules(as_json: AsJson = False) -> None:
 @schedules_app.command()
 def ensure() -> None:
     """Make the schedules, or bring them to what the policy says; every worker does so at its start."""
+    from workers import schedules
 
     async def work() -> None:
-        for which, said in (await schedules.ensure(await _client(), _policy(Settings()))).items():
+        for which, said in (await schedules.ensure(await _client(), _policy())).items():
             Console().print(f"{schedules.id_of(which)}: {said}")
 
     asyncio.run(work())
@@ -142,6 +167,7 @@ def ensure() -> None:
 @schedules_app.command()
 def remove(which: MaybeScan = None) -> None:
     """Take schedules away. The next worker to start makes them again unless the policy says enabled = false."""
+    from workers import schedules
 
     async def work() -> None:
         client = await _client()
@@ -155,6 +181,7 @@ def remove(which: MaybeScan = None) -> None:
 @schedules_app.command()
 def trigger(which: WhichScan) -> None:
     """Start a scan now through its schedule, unless one runs."""
+    from workers import schedules
 
     async def work() -> None:
         await schedules.trigger(await _client(), _which(which))
@@ -169,6 +196,7 @@ def pause(
     by: Annotated[str, typer.Option(help="Who says so; kept in its note.")] = "the command line",
 ) -> None:
     """Stop schedules until they are resumed; a worker's start leaves them paused."""
+    from workers import schedules
 
     async def work() -> None:
         client = await _client()
@@ -182,9 +210,10 @@ def pause(
 @schedules_app.command()
 def resume(which: MaybeScan = None) -> None:
     """Let paused schedules go on."""
+    from workers import schedules
 
     async def work() -> None:
-        client, policy = await _client(), _policy(Settings())
+        client, policy = await _client(), _policy()
         for each in _those(which):
             await schedules.resume(client, policy, each)
             Console().print(f"{schedules.id_of(each)}: goes on")

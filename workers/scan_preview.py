@@ -10,7 +10,8 @@ from activities.scans import HOUR, Scans, Turns, turns
 from models.database import Database
 from models.scans import Found, Scan
 from models.tables import InboxEvent, wall
-from workers.routing import IS_OPEN, RESTS, TOO_OLD, Router, StartRun, name_of
+from workers.routing import IS_OPEN, RESTS, TOO_OLD, Router, StartRun
+from workflows.steps import name_of
 
 HELD: tuple[tuple[str, str], ...] = (("too_old", TOO_OLD), ("in_cool_down", RESTS), ("open_already", IS_OPEN))
 

@@ -1,16 +1,21 @@
-"""Settings from the environment or .env; each problem is one sentence that says what to do."""
+"""Settings from the environment or .env; each problem is one sentence that says what to do.
+
+Every command reads them, so what only the checks need is imported by the checks.
+"""
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from activities.outgoing_webhooks import refusal
-from models.database import DEFAULT_URL, BadDatabaseUrl, async_url
-from web.rate_limits import Rate, RateLimits
+from models.database_url import DEFAULT_URL, BadDatabaseUrl, async_url
 from web.standard_webhooks import BadSecret, key_of
+from workers.codec import BadPayloadKeys, PayloadKey, read_keys
+
+if TYPE_CHECKING:
+    from web.rate_limits import RateLimits
 
 STRIPE_KEY: Final = re.compile(r"(sk|rk)_(test|live)_\w{4,}")
 WEBHOOK_SECRET: Final = re.compile(r"whsec_[\w+/=-]{4,}")
@@ -42,8 +47,16 @@ class Settings(BaseSettings):
     public_url: str = "http://127.0.0.1:8080"
     link_secret: SecretStr = SecretStr("")
     holdfast_policy: Path | None = None
+    holdfast_payload_keys: SecretStr = SecretStr("")
+    holdfast_payload_keys_file: Path | None = None
+    holdfast_codec_host: str = "127.0.0.1"
+    holdfast_codec_port: int = 8081
+    holdfast_codec_secret: SecretStr = SecretStr("")
+    holdfast_codec_oidc_issuer: str = ""
+    holdfast_codec_oidc_audience: str = ""
+    holdfast_codec_origins: str = "http://127.0.0.1:8233,http://localhost:8233"
 
-    @field_validator("holdfast_policy", "product_webhook_private", mode="before")
+    @field_validator("holdfast_policy", "product_webhook_private", "holdfast_payload_keys_file", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -59,6 +72,7 @@ class Settings(BaseSettings):
     temporal_namespace: str = "default"
     temporal_api_key: SecretStr = SecretStr("")
     temporal_tls: bool = False
+    holdfast_settle_s: float = Field(60, gt=0, description="seconds between looks at what is in doubt")
     holdfast_sweep_s: float = Field(3600, gt=0, description="seconds between looks for webhooks that got lost")
 
     @property
@@ -77,13 +91,40 @@ class Settings(BaseSettings):
         return _listed(self.api_tokens)
 
     @property
+    def payload_keys(self) -> tuple[PayloadKey, ...]:
+        """The keys that payloads in Temporal are encrypted with, newest first; none means that they are not.
+
+        Raises:
+            BadPayloadKeys: they are malformed, named in two ways, or their file cannot be read.
+        """
+        text, path = self.holdfast_payload_keys.get_secret_value(), self.holdfast_payload_keys_file
+        if path is None:
+            return read_keys(text, "HOLDFAST_PAYLOAD_KEYS")
+        name = "HOLDFAST_PAYLOAD_KEYS_FILE"
+        if text:
+            raise BadPayloadKeys(f"HOLDFAST_PAYLOAD_KEYS and {name} are both set: leave one empty")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadPayloadKeys(f"{name}: {path} cannot be read ({type(error).__name__})") from None
+        # An empty file is somebody's mistake, and must not switch encryption off.
+        return read_keys(text or " ", f"{name}: {path}")
+
+    @property
+    def codec_origins(self) -> tuple[str, ...]:
+        """The Web UIs that may ask the codec server."""
+        return tuple(each.strip() for each in self.holdfast_codec_origins.split(",") if each.strip())
+
+    @property
     def livemode(self) -> bool:
         """Whether the Stripe key moves real money; events of the other mode are refused."""
         return "_live_" in self.stripe_api_key.get_secret_value()
 
     @property
-    def rate_limits(self) -> RateLimits:
+    def rate_limits(self) -> "RateLimits":
         """The limits for one address; after a quiet time it may take ten seconds' worth at once."""
+        from web.rate_limits import Rate, RateLimits
+
         return RateLimits(
             webhooks=Rate(self.holdfast_webhooks_per_s, max(1, int(10 * self.holdfast_webhooks_per_s))),
             pages=Rate(self.holdfast_pages_per_s, max(1, int(10 * self.holdfast_pages_per_s))),
@@ -121,12 +162,18 @@ class Settings(BaseSettings):
         if self.product_webhook_url and not self.product_webhook_secret.get_secret_value():
             found.append("PRODUCT_WEBHOOK_SECRET is not set, but PRODUCT_WEBHOOK_URL is: the webhook must be signed")
         if self.product_webhook_url:
+            from activities.outgoing_webhooks import refusal
+
             refused = refusal(self.product_webhook_url, allow_private=self.product_may_be_private)
             if refused:
                 found.append(f"PRODUCT_WEBHOOK_URL {refused}")
         try:
             async_url(self.database_url)
         except BadDatabaseUrl as error:
+            found.append(str(error))
+        try:
+            _ = self.payload_keys
+        except BadPayloadKeys as error:
             found.append(str(error))
         return found
 

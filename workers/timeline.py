@@ -19,14 +19,15 @@ COLOURS: Final = {
     "access": "#b91c1c",
     "CRM": "#475569",
     "offer": "#15803d",
-    "fact": "#475569",
+    "fact": "#be185d",
 }
 _STYLE: Final = """
 text { font: 12px system-ui, sans-serif; fill: #1f2937 }
 .small { font-size: 10px; fill: #6b7280 }
 .name { font-weight: 600 }
 .line { stroke: #9ca3af; stroke-width: 2 }
-@media (prefers-color-scheme: dark) { text { fill: #e5e7eb } .small { fill: #9ca3af } .back { fill: #111827 } }
+@media (prefers-color-scheme: dark) { text { fill: #e5e7eb } .small { fill: #9ca3af } .back { fill: #111827 }
+  circle { filter: brightness(1.7) } }
 """
 
 

@@ -9,7 +9,8 @@ from typing import Final
 from rich.console import Console
 
 from workers import migrate
-from workers.processes import open_database, told_to_stop
+from workers.databases import open_database
+from workers.processes import told_to_stop
 from workers.settings import Settings
 from workers.supervisor import Child, children
 from workers.temporal_process import Server, running_server

@@ -20,7 +20,12 @@ class CardExpiry(Playbook):
     ends_on = (facts.CARD_REPLACED, facts.SUBSCRIPTION_CANCELLED)
     watches = "card"
     cooldown_days = 0
-    outcomes = ("card_updated", "auto_updated", "expired_unhandled")
+    outcomes = ("card_updated", "auto_updated", "expired_unhandled", "cancelled")
+
+    @classmethod
+    def refuses(cls, case: Case) -> str:
+        """Without a date there is nothing to count back from."""
+        return "" if case.anchor else "the subject does not say when the card expires"
 
     @workflow.run
     async def run(self, case: Case) -> Ending:
@@ -31,24 +36,23 @@ class CardExpiry(Playbook):
             before(first, self.ask_for_a_new_card),
             before(second, self.ask_again, stage="Reminded"),
             before(last, self.ask_a_last_time, stage="Urgent"),
-            before(0, self.note_that_it_expired),
+            before(-1, self.note_that_it_expired),
             otherwise="expired_unhandled",
         )
 
     def ask_for_a_new_card(self) -> None:
         """Ask for a new card, by mail and in the product."""
-        self.email("predunning.card_30")
-        self.show_banner("predunning.card_banner")
+        self.alert("predunning.card_30")
 
     def ask_again(self) -> None:
         """Ask again."""
-        self.email("predunning.card_15")
-        self.show_banner("predunning.card_banner")
+        self.take_down_banner()
+        self.alert("predunning.card_15")
 
     def ask_a_last_time(self) -> None:
         """Ask a last time; tell the CSM of a high-value account."""
-        self.email("predunning.card_7")
-        self.show_banner("predunning.card_banner")
+        self.take_down_banner()
+        self.alert("predunning.card_7")
         if self.given(self.high_value, "only for high-value accounts"):
             self.task("The card on file expires in a week", template="predunning.csm")
 
@@ -61,6 +65,11 @@ class CardExpiry(Playbook):
     def see_whether_the_card_is_new(self, fact: Fact) -> None:
         """See whether another card is on file now."""
         self.automatic = fact.value == "automatic"
+
+    def alert(self, template: str) -> None:
+        """Mail it, and show it in the product (P2.2)."""
+        self.email(template)
+        self.show_banner("predunning.card_banner")
 
     def part(self, reason: str) -> str:
         """Take the request down; nothing is said of a card that was replaced (P2.3, P2.6)."""

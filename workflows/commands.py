@@ -14,6 +14,16 @@ LEAD: Final = "a CSM lead"
 LONGEST_SNOOZE_DAYS: Final = 90
 
 
+class Refusal(ValueError):
+    """What a lead said does not fit; the text says why.
+
+    It is told to whoever said it and kept nowhere, so it is left readable where other failures are encrypted: the
+    Web UI does not decrypt it.
+    """
+
+    told_in_clear: Final = True
+
+
 class Commands:
     """Updates `pause`, `resume`, `snooze`, `skip`, `answer`, `end` and the query `state`. Pause stops the clock."""
 
@@ -50,7 +60,7 @@ class Commands:
     def _pause_fits(self, by: str = LEAD) -> None:
         self._still_runs()
         if self._paused_at:
-            raise ValueError("this run is paused already; resume it, or end it")
+            raise Refusal("this run is paused already; resume it, or end it")
 
     @workflow.update(name="resume", description="Let the clock run again. Data: your name, optional.")
     def resume(self, by: str = LEAD) -> str:
@@ -64,7 +74,7 @@ class Commands:
     def _resume_fits(self, by: str = LEAD) -> None:
         self._still_runs()
         if not self._paused_at:
-            raise ValueError("this run is not paused")
+            raise Refusal("this run is not paused")
 
     @workflow.update(
         name="snooze", description="Move all that is left by some days. Data: the number of days, such as 7."
@@ -78,7 +88,7 @@ class Commands:
     def _snooze_fits(self, days: int, by: str = LEAD) -> None:
         self._still_runs()
         if not 0 < days <= LONGEST_SNOOZE_DAYS:
-            raise ValueError(f"snooze by 1 to {LONGEST_SNOOZE_DAYS} days, not {days}")
+            raise Refusal(f"snooze by 1 to {LONGEST_SNOOZE_DAYS} days, not {days}")
 
     @workflow.update(
         name="skip", description="Leave out one step ahead. Data: the step's name in quotes, from the checklist."
@@ -93,7 +103,7 @@ class Commands:
         self._still_runs()
         ahead = [each.name for each in self._ahead()]
         if step not in ahead:
-            raise ValueError(f"{step!r} is not ahead of this run; these are: {', '.join(ahead) or 'none'}")
+            raise Refusal(f"{step!r} is not ahead of this run; these are: {', '.join(ahead) or 'none'}")
 
     @workflow.update(
         name="answer",
@@ -170,7 +180,7 @@ class Commands:
 
     def _still_runs(self) -> None:
         if self._finished or self._ended_by:
-            raise ValueError("this run has ended")
+            raise Refusal("this run has ended")
 
     def _noted(self, by: str, text: str) -> str:
         self._notes.append(Note(at=workflow.now(), by=by or LEAD, text=text))

@@ -1,25 +1,28 @@
 """Onboarding (ledger P7): thirty days to first value; by itself, guided, or white-glove, as the segment asks for."""
 
+from collections.abc import Iterable
+
 from temporalio import workflow
 
 from models import facts, onboarding
 from models.cases import Case, Ending
-from workflows.playbook import Playbook
+from models.onboarding import LESSONS
+from workflows.onboarding_touches import Touches
 from workflows.steps import Start, Step, on_day, on_hour
 
 BEHIND = "onboarding behind"
-HELD = ("held", "moved", "no_show")
-BAND_DAYS = (6, 13, 20)
 COMPLETED_LATE = "completed_late"
+CONGRATULATED = 6
+"""Days after the start on which self-service celebrates the first week (P7.8)."""
 
 
 @workflow.defn(name="onboarding")
-class Onboarding(Playbook):
+class Onboarding(Touches):
     """A new customer: lead them to first value, and notice early where they get stuck."""
 
-    drops = misses = 0
+    misses = 0
+    nudged = False
     band = ""
-    late = False
     starts_on = (Start(facts.USER_SIGNED_UP), Start(facts.HANDOFF_COMPLETED))
     ends_on = (facts.ONBOARDED, facts.SUBSCRIPTION_CANCELLED)
     watches = "onboarding"
@@ -39,20 +42,16 @@ class Onboarding(Playbook):
     @workflow.run
     async def run(self, case: Case) -> Ending:
         """The variant by segment (P7.1); self-service counts from day 1, the others from day 0 (P0.2)."""
-        rules = self.rules = case.policy.onboarding
-        variant = onboarding.variant_for(case.segment, rules)
-        plan = {
-            "self_service": self.by_themselves,
-            "guided": self.guided,
-            "white_glove": self.white_glove,
-        }[variant]
-        first = 1 if variant == "self_service" else 0
+        self.case, self.rules = case, case.policy.onboarding
+        self.variant = onboarding.variant_for(case.segment, self.rules)
+        plan = {"self_service": self.by_themselves, "guided": self.guided, "white_glove": self.white_glove}
+        first = 1 if self.variant == "self_service" else 0
         return await self.follow(
             case,
             *self.milestones(),
-            *plan(),
-            *[on_day(first + day, self.look_after_them, name=f"look_{day}", fresh=True) for day in BAND_DAYS],
-            on_day(first + rules.late_day, self.take_stock_again, fresh=True),
+            *plan[self.variant](),
+            *[on_day(first + n, self.look_after_them, name=f"score_{n}", fresh=True) for n in self.rules.score_days],
+            on_day(first + self.rules.late_day, self.take_stock_again, fresh=True),
             otherwise=self.how_it_ended,
             counts_from=first,
         )
@@ -69,149 +68,119 @@ class Onboarding(Playbook):
 
     def by_themselves(self) -> list[Step]:
         """Self-service: mails, and the product (P7.8 to P7.12)."""
+        value, upsell, advocate = self.rules.week_4_days
+        week = onboarding.weeks_of([*self.rules.lessons, value], first=1)
         return [
             on_day(1, self.welcome, stage="Week 1"),
             on_day(3, self.ask_how_it_goes, fresh=True),
             on_day(7, self.celebrate_or_help, fresh=True),
-            *[on_day(day, self.teach, name=name, fresh=True) for day, name in TOUCHES.items()],
-            on_day(23, self.check_the_value, stage="Week 4"),
-            on_day(25, self.assess_the_upsell, only_if=self.is_healthy),
-            on_day(27, self.invite_to_advocate, only_if=self.is_healthy),
-            on_day(31, self.take_stock, fresh=True),
+            *[
+                on_day(day, self.teach, name=f"lesson_{day}", stage=week.get(day, ""), fresh=bool(LESSONS[what].item))
+                for day, what in self.rules.lessons.items()
+            ],
+            on_day(value, self.check_the_value, stage=week.get(value, "")),
+            on_day(upsell, self.assess_the_upsell, only_if=self.is_healthy),
+            on_day(advocate, self.invite_to_advocate, only_if=self.is_healthy),
+            on_day(31, self.take_stock, stage="Extended", fresh=True),
         ]
 
     def white_glove(self) -> list[Step]:
         """White-glove: a person for every session (P7.13 to P7.17)."""
-        sessions = [
-            on_day(day, self.hold_a_session, name=f"session_{day}")
-            for day in self.rules.sessions
-            if day not in (21, 30)
-        ]
-        return [
-            on_day(0, self.welcome, stage="Week 1"),
-            *sessions,
-            on_day(21, self.speak_of_expansion, only_if=self.is_ready_to_grow),
-            on_day(30, self.finish_with_a_plan, fresh=True),
-        ]
+        return self.with_people(
+            sessions=[day for day in self.rules.sessions if day not in (28, 30)], groups=(), mails=()
+        )
 
     def guided(self) -> list[Step]:
         """Guided: calls on three days, group training on four, mails between (P7.18)."""
+        rules = self.rules
+        return self.with_people(sessions=rules.guided_calls, groups=rules.guided_groups, mails=rules.guided_mails)
+
+    def with_people(self, *, sessions: Iterable[int], groups: Iterable[int], mails: Iterable[int]) -> list[Step]:
+        """What both have: a touch on every day of the plan, a talk about growing, an assessment, a plan."""
+        touches = dict.fromkeys(sessions, ("session", self.hold_a_session))
+        touches |= dict.fromkeys(groups, ("group", self.train_in_a_group))
+        touches |= dict.fromkeys(mails, ("mail", self.send_between))
+        week = onboarding.weeks_of([*touches, 28], first=0)
         return [
             on_day(0, self.welcome, stage="Week 1"),
-            *[on_day(day, self.hold_a_session, name=f"session_{day}") for day in self.rules.guided_calls],
-            *[on_day(day, self.train_in_a_group, name=f"group_{day}") for day in self.rules.guided_groups],
-            *[on_day(day, self.send_between, name=f"mail_{day}") for day in sorted(self.rules.guided_mails)],
-            on_day(30, self.finish_with_a_plan, fresh=True),
+            *[
+                on_day(day, do, name=f"{kind}_{day}", stage=week.get(day, ""))
+                for day, (kind, do) in sorted(touches.items())
+            ],
+            on_day(self.rules.weekend_day, self.leave_them_the_weekend),
+            on_day(self.rules.expansion_day, self.speak_of_expansion, only_if=self.is_ready_to_grow),
+            on_day(28, self.assess_the_onboarding, stage=week.get(28, "")),
+            on_day(30, self.finish_with_a_plan, stage="Finishing", fresh=True),
         ]
 
-    # The steps.
-
-    def welcome(self) -> None:
-        """Welcome them, with the first items of the checklist."""
-        self.email("onboarding.d1")
-
-    def ask_how_it_goes(self) -> None:
-        """Ask how it is going; those who have not finished their first day get the next item."""
-        if self.given(not self.unfinished(self.rules.day_1_items), "items of day 1 are open: they get the next one"):
-            self.email("onboarding.d3")
-        else:
-            self.pick_up_where_they_left_off()
-
-    def celebrate_or_help(self) -> None:
-        """Celebrate the first week, or help those who have not got there."""
-        week = (*self.rules.day_1_items, *self.rules.day_3_items)
-        if self.given(not self.unfinished(week), "items of day 3 are open: they get the next one"):
-            self.email("onboarding.d7")
-        else:
-            self.pick_up_where_they_left_off()
-
-    def teach(self) -> None:
-        """Teach the touch's subject, or the next open item where it is known already (P7.12)."""
-        template, item, words = LESSONS[self.step]
-        if item and item in self.done and self.still_open:
-            self.given(False, f"{item} is done already: they get the next item")
-            self.pick_up_where_they_left_off()
-            return
-        feature = self.case.policy.words.advanced_feature if words == "advanced" else self.case.policy.words.feature
-        self.email(template, feature=feature)
-
-    def check_the_value(self) -> None:
-        """Show what value they got so far."""
-        self.email("onboarding.w4.value")
-
-    def assess_the_upsell(self) -> None:
-        """Have the CSM see whether a bigger plan would help them."""
-        self.task("See whether a bigger plan would help them", template="onboarding.expansion")
-
-    def invite_to_advocate(self) -> None:
-        """Invite them to become advocates."""
-        self.email("onboarding.w4.advocate")
-
-    def hold_a_session(self) -> None:
-        """Hold the day's session with them."""
-        day = int(self.step.rpartition("_")[2])
-        topic = self.rules.sessions[day]
-        self.email("onboarding.session", topic=topic, day=day)
-        self.ask(f"Session of day {day}: {topic}", template="onboarding.call", answers=HELD, day=day, topic=topic)
-
-    def train_in_a_group(self) -> None:
-        """Invite them to the group training."""
-        day = int(self.step.rpartition("_")[2])
-        self.email("onboarding.group", topic=self.rules.sessions[day], day=day)
-
-    def send_between(self) -> None:
-        """Mail what helps between the calls."""
-        day = int(self.step.rpartition("_")[2])
-        self.email(self.rules.guided_mails[day], feature=self.case.policy.words.feature)
-
-    def speak_of_expansion(self) -> None:
-        """Speak of expansion, where the return and the health are there."""
-        self.task("Speak of expansion", template="onboarding.expansion")
-
-    def finish_with_a_plan(self) -> None:
-        """Assess the onboarding, finalise the success plan, plan the next phase."""
-        self.ask("Assess the onboarding and finalise the success plan", template="onboarding.plan", answers=HELD)
-        self.take_stock()
+    # Every variant.
 
     def nudge_if_missed(self) -> None:
         """Nudge those who missed a milestone; a second miss counts as falling behind."""
         name = self.step.removeprefix("milestone_")
+        self.put_away_the_nudge()
         if not self.given(name in str(self.reading("missed")).split(), f"{name} was reached in time"):
             return
         self.misses += 1
-        if self.step.endswith("profile"):
-            self.show_banner("onboarding.nudge")
+        step = onboarding.name_of(name, self.rules)
+        if name in self.rules.nudge_by_mail.get(self.variant, ()):
+            self.email("onboarding.milestone_missed", next_step=step)
         else:
-            self.email("onboarding.milestone_missed")
+            self.nudged = True
+            self.show_banner("onboarding.nudge", next_step=step)
         if self.misses == 2:
             self.raise_risk(BEHIND)
 
+    def put_away_the_nudge(self) -> None:
+        """A nudge in the product stays until the next look at them."""
+        if self.nudged:
+            self.nudged = False
+            self.take_down_banner()
+
     def look_after_them(self) -> None:
-        """Act on the onboarding score: celebrate, help, or come to the rescue (P7.22 to P7.24)."""
-        band = str(self.reading("onboarding_band"))
+        """Act on the onboarding score: celebrate, help, or come to the rescue."""
+        self.put_away_the_nudge()
+        self.given(self.misses < 2, "two milestones were missed, which counts as one band lower")
+        band = self.counted_band
+        the_day_after = self.congratulated and self.day == CONGRATULATED + 1
         if not self.given(band != self.band, f"still {band.replace('_', ' ')}: that was acted on before"):
-            return
-        self.band = band
-        if band == "healthy":
-            self.email("onboarding.celebrate")
-        elif band == "at_risk":
-            self.email("onboarding.help")
-            self.task("Check in with a new customer at risk", template="onboarding.check_in")
-        else:
-            self.ask(
-                "Call a new customer in trouble today",
-                template="onboarding.rescue",
-                answers=("plan_agreed", "not_reached", "cancelling"),
-                within_days=1,
-            )
-            self.task("A new customer is in trouble", template="onboarding.escalation", owner="account_executive")
+            self.mention_what_is_due()
+        elif band != "healthy" or self.given(not the_day_after, "they were congratulated yesterday"):
+            self.band = band
+            {"healthy": self.celebrate, "at_risk": self.help_them, "critical": self.come_to_the_rescue}[band]()
+
+    def mention_what_is_due(self) -> None:
+        """Those who are on their own hear of an item that is past its day (P7.12)."""
+        if self.variant == "self_service" and self.reading("due_items"):
+            self.pick_up_where_they_left_off()
+
+    def celebrate(self) -> None:
+        """Celebrate, point to what comes next, ask for a testimonial (P7.22)."""
+        self.email("onboarding.celebrate")
+
+    def help_them(self) -> None:
+        """Send resources, offer help and training, have the CSM check in (P7.23)."""
+        self.email("onboarding.help")
+        title = "Check in with a new customer at risk"
+        self.ask(title, template="onboarding.check_in", answers=("helped", "not_reached", "cancelling"))
+
+    def come_to_the_rescue(self) -> None:
+        """Call today, agree on a plan, escalate to the account manager (P7.24)."""
+        self.ask(
+            "Call a new customer in trouble today",
+            template="onboarding.rescue",
+            answers=("plan_agreed", "not_reached", "cancelling"),
+            within_days=1,
+        )
+        self.task("A new customer is in trouble", template="onboarding.escalation", owner="account_executive")
+
+    # How it ends.
 
     def take_stock(self) -> None:
         """See whether they are there; the others get two weeks more."""
-        if self.given(self.is_complete, "the checklist is not done: two weeks more"):
+        self.late = not self.given(self.is_complete, "the checklist is not done: two weeks more")
+        if not self.late:
             self.tell(facts.ONBOARDED)
-        else:
-            self.late = True
 
     def take_stock_again(self) -> None:
         """See whether they got there late."""
@@ -227,10 +196,10 @@ class Onboarding(Playbook):
         return "cancelled" if reason == facts.SUBSCRIPTION_CANCELLED else "ended_by_lead"
 
     def how_it_ended(self) -> str:
-        """They got there late, or stalled, which at-risk recovery hears."""
-        self.take_down_banner()
+        """They got there after all, or stalled, which at-risk recovery hears."""
         if self.is_complete:
-            return COMPLETED_LATE
+            return self.part(facts.ONBOARDED)
+        self.take_down_banner()
         self.tell(facts.ONBOARDING_STALLED)
         return "stalled"
 
@@ -238,7 +207,7 @@ class Onboarding(Playbook):
 
     def is_healthy(self) -> bool:
         """Only where the onboarding score is healthy."""
-        return self.reading("onboarding_band") == "healthy"
+        return self.counted_band == "healthy"
 
     def is_ready_to_grow(self) -> bool:
         """Only from a return of twice the price and good health on."""
@@ -246,42 +215,7 @@ class Onboarding(Playbook):
         return roi >= self.rules.expansion_roi and int(self.reading("health", -1)) >= self.rules.expansion_health
 
     @property
-    def is_complete(self) -> bool:
-        """Whether enough of the checklist is done (P7.27)."""
-        return int(self.reading("completion", 0)) >= self.rules.completion_floor
-
-    @property
-    def done(self) -> list[str]:
-        """Checklist items and milestones that are done."""
-        return str(self.reading("done_items")).split()
-
-    @property
-    def still_open(self) -> list[str]:
-        """Checklist items that are not done, in order."""
-        return str(self.reading("open_items")).split()
-
-    def unfinished(self, items: tuple[str, ...]) -> bool:
-        """Whether one of these items is open."""
-        return any(item in self.still_open for item in items)
-
-    def pick_up_where_they_left_off(self) -> None:
-        """Mail the next open item, a few times a month at most (P7.12)."""
-        most = self.rules.drop_mails_a_month
-        if self.given(self.drops < most, f"{most} such mails were sent this month"):
-            self.drops += 1
-            self.email("onboarding.drop")
-
-
-TOUCHES = {9: "week_2_feature", 11: "week_2_practice", 13: "week_2_story"} | {
-    16: "week_3_feature",
-    18: "week_3_workflow",
-    20: "week_3_support",
-}
-LESSONS = {
-    "week_2_feature": ("onboarding.w2a", "features_adopted", "feature"),
-    "week_2_practice": ("onboarding.w2b", "regular_reports", ""),
-    "week_2_story": ("onboarding.w2c", "", ""),
-    "week_3_feature": ("onboarding.w3a", "", "advanced"),
-    "week_3_workflow": ("onboarding.w3b", "several_projects", ""),
-    "week_3_support": ("onboarding.w3c", "", ""),
-}
+    def counted_band(self) -> str:
+        """The band of the onboarding score; one lower after two missed milestones (P7.21)."""
+        band = str(self.reading("onboarding_band"))
+        return band if self.misses < 2 else onboarding.one_lower(band)

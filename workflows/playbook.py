@@ -6,13 +6,14 @@ the reason gone. One activity a step keeps a month-long case within 20 billable 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import ClassVar, Final, Literal, NoReturn
+from typing import Any, ClassVar, Final, Literal, NoReturn
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RetryPolicy, SearchAttributeUpdate
 
 from models import facts
 from models.cases import Batch, Case, Effect, Ending, Outcome, Parting, Task
@@ -21,7 +22,7 @@ from models.money import major
 from workflows.commands import Commands
 from workflows.steps import Start, Step, Taken, after_a_quiet_time, ordered, plan_of, reactions_of, title_of
 from workflows.verbs import Verbs
-from workflows.visible import AT_STAKE, STAGE, STARTED, checklist
+from workflows.visible import AT_STAKE, DATE, STAGE, STARTED, checklist
 
 TASKS: Final = (facts.TASK_DONE, facts.TASK_OVERDUE)
 
@@ -66,9 +67,11 @@ class Playbook(Commands, Verbs):
         self._answers = reactions_of(type(self))
         self._heard: list[Fact] = []
         self._news: list[Fact] = []
+        self._told: list[Fact] = []
         self._reactions = 0
         self._last: Taken | None = None
         self._anchor: datetime | None = None
+        self._counts_since = self._day0
         self._otherwise: str | Callable[[], str] = ""
         self._plan = ""
         self._over_early: Over | None = None
@@ -83,6 +86,10 @@ class Playbook(Commands, Verbs):
     @workflow.signal(name="hear")
     def hear(self, fact: Fact) -> None:
         """Take note of a fact; whether it is true is looked up before anything follows from it."""
+        # A relay that died tells once more what it had told. Runs that took such a fact up twice replay as they ran.
+        if fact in self._told and workflow.patched("facts-are-heard-once"):
+            return
+        self._told.append(fact)
         self._news.append(fact)
         self._spoken += 1
 
@@ -306,9 +313,14 @@ class Playbook(Commands, Verbs):
         # Left out or taken, the same commands follow: then days and conditions may change under sleeping runs.
         if step.stage:
             self._stage = self._stage if why_not else step.stage
-            owed = self.reading("at_stake", self.case.at_stake)
-            amount = float(major(int(owed), self.case.currency))
-            workflow.upsert_search_attributes([STAGE.value_set(self._stage or STARTED), AT_STAKE.value_set(amount)])
+            shown: list[SearchAttributeUpdate[Any]] = [STAGE.value_set(self._stage or STARTED)]
+            # A run that was started without its amount in clear is one whose payloads are encrypted.
+            if workflow.info().typed_search_attributes.get(AT_STAKE) is not None:
+                owed = self.reading("at_stake", self.case.at_stake)
+                shown.append(AT_STAKE.value_set(float(major(int(owed), self.case.currency))))
+            if self._anchor:
+                shown.append(DATE.value_set(self._anchor))
+            workflow.upsert_search_attributes(shown)
         self._taking = step.name
         asks = any(isinstance(effect, Task) and effect.deadline for effect in self._queued)
         closing = None
@@ -318,8 +330,8 @@ class Playbook(Commands, Verbs):
         self._taking = ""
 
     def _why_left_out(self, step: Step, planned: datetime) -> str:
-        if step.if_late == "leave_out" and planned < self._day0 - timedelta(days=1):
-            return "its day was past when the run began"
+        if step.if_late == "leave_out" and planned < self._counts_since - timedelta(days=1):
+            return f"its day was past when the {'run began' if self._counts_since == self._day0 else 'date was moved'}"
         if step.only_if and not step.only_if():
             return title_of(step.only_if).rstrip(".")
         return ""
@@ -389,15 +401,25 @@ class Playbook(Commands, Verbs):
             if outcome.wait_until is None:
                 self._queued.clear()
                 return
-            await workflow.sleep(
-                max(outcome.wait_until - workflow.now(), timedelta(seconds=1)), summary=f"Held back: {title}"
+            await self._hold(outcome.wait_until, title)
+
+    async def _hold(self, until: datetime, title: str) -> None:
+        """Wait with a step that was held back; whatever is said to the run wakes it, for it may be the money."""
+        spoken = self._spoken
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._spoken != spoken,
+                timeout=max(until - workflow.now(), timedelta(seconds=1)),
+                timeout_summary=f"Held back: {title}",
             )
 
     def _take_in(self, outcome: Outcome) -> None:
         self._readings = outcome.readings or self._readings
         said = str(self.reading("anchor"))
-        if said and not outcome.over:
-            self._anchor = datetime.fromisoformat(said)
+        moved = datetime.fromisoformat(said) if said and not outcome.over else self._anchor
+        if moved != self._anchor:
+            # Milestones that the move left behind are past, as they are for a run that began late (P6.13, P6.19).
+            self._anchor, self._counts_since = moved, workflow.now()
         for key, result in outcome.results.items():
             if result.deadline and result.state == "done" and not outcome.over:
                 self._wait_for(key, result.deadline)

@@ -80,12 +80,16 @@ def before(
 
     Where that day was past when the run began, the step is left out, or taken at once with `if_late="take"` (P6.13).
     """
-    what = "On the day" if not days else f"{days} days before" if days > 0 else f"{-days} days after"
+    what = "On the day" if not days else f"{_days(days)} before" if days > 0 else f"{_days(-days)} after"
     title = f"{what}: {title_of(do)}"
     after = timedelta(days=-days)
     return Step(
         name or do.__name__, title, after, do, stage, None, "from_anchor", fresh or bool(only_if), only_if, if_late
     )
+
+
+def _days(count: int) -> str:
+    return f"{count} day{'' if count == 1 else 's'}"
 
 
 def when(fact: str) -> Callable[[Reaction], Reaction]:
@@ -96,6 +100,12 @@ def when(fact: str) -> Callable[[Reaction], Reaction]:
         return method
 
     return mark
+
+
+def name_of(playbook: type) -> str:
+    """The playbook's name, as its `@workflow.defn` gives it."""
+    name: str = playbook.__temporal_workflow_definition.name  # type: ignore[attr-defined]
+    return name
 
 
 def reactions_of(playbook: type) -> dict[str, str]:

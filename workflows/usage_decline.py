@@ -5,6 +5,7 @@ from temporalio import workflow
 from models import facts
 from models.cases import Case, Ending
 from models.facts import Fact
+from models.policy import Usage
 from workflows.playbook import Playbook
 from workflows.steps import Start, on_day, when
 
@@ -16,7 +17,7 @@ CALL_ANSWERS = ("plan_agreed", "lull_planned", "no_interest", "not_reached")
 class UsageDecline(Playbook):
     """Usage fell: ask kindly, help, call where it is worth it, and only then offer."""
 
-    severe = called = plan_agreed = booked = False
+    severe = called = agreed = booked = False
     to_be_approved = ""
     starts_on = (Start(facts.USAGE_DECLINED, values=("moderate", "severe")),)
     ends_on = (
@@ -39,11 +40,13 @@ class UsageDecline(Playbook):
         "cancel_flow",
         "lull_planned",
     )
+    rules: Usage
 
     @workflow.run
     async def run(self, case: Case) -> Ending:
         """Day 1 is the day of the fall (P3.5 to P3.13)."""
-        self.severe = case.value == "severe"
+        self.severe, self.rules = case.value == "severe", case.policy.usage
+        offer_day, last_offer_day = self.rules.offer_days
         return await self.follow(
             case,
             on_day(1, self.ask_in_the_product),
@@ -51,9 +54,10 @@ class UsageDecline(Playbook):
             on_day(3, self.check_in, stage="Asked"),
             on_day(7, self.call_them, only_if=self.is_worth_a_call, stage="Called"),
             on_day(8, self.share_a_screen, only_if=self.fell_by_half),
-            on_day(14, self.offer_training, fresh=True, stage="Offered help"),
-            on_day(15, self.plan_the_recovery, only_if=self.fell_by_half),
-            on_day(22, self.bring_in_an_executive, only_if=self.fell_by_half, stage="Executive"),
+            on_day(offer_day, self.offer_training, fresh=True, stage="Offered help"),
+            on_day(offer_day + 1, self.plan_the_recovery, only_if=self.fell_by_half),
+            on_day(last_offer_day, self.bring_in_an_executive, only_if=self.fell_by_half, stage="Executive"),
+            on_day(last_offer_day + self.rules.last_look_days, self.take_stock, fresh=True),
             otherwise=self.how_it_ended,
         )
 
@@ -66,7 +70,7 @@ class UsageDecline(Playbook):
     def alert_the_csm(self) -> None:
         """Put a risk signal on the account and have the CSM reach out today."""
         self.raise_risk(RISK)
-        self.task("Usage fell by half: reach out today", template="usage.outreach")
+        self.task("High priority: usage fell by half, reach out today", template="usage.outreach")
 
     def check_in(self) -> None:
         """Write to them: is everything okay?"""
@@ -77,11 +81,13 @@ class UsageDecline(Playbook):
         self.call("Call about the falling usage", "usage.call")
 
     def share_a_screen(self) -> None:
-        """Share a screen with those not called yet; a link to book it for the rest of the field."""
-        if self.segment not in ("enterprise", "mid"):
-            self.email("usage.self_book")
-        elif self.given(not self.called, "they have been called already"):
+        """Share a screen with those not called yet; a link to book it where nobody calls."""
+        if not self.given(not self.called, "they have been called already"):
+            return
+        if self.given(self.has_a_csm, "no call: this segment books one itself"):
             self.call("Call and share a screen", "usage.screen_share")
+        else:
+            self.email("usage.self_book")
 
     def offer_training(self) -> None:
         """Offer a training session, and a discount where health is at risk."""
@@ -102,15 +108,19 @@ class UsageDecline(Playbook):
     def bring_in_an_executive(self) -> None:
         """Bring in an executive, with an offer to stay."""
         self.task("Write to them personally", template="usage.executive", owner="executive")
-        if self.given(self.reading("offer") in ("", "declined"), "an offer was made before and not refused"):
+        refused = self.reading("offer") in ("", "declined") and not self.to_be_approved
+        if self.given(refused, "an offer was made before and not refused"):
             self.discount("usage.retention")
+
+    def take_stock(self) -> None:
+        """See what has come of it."""
 
     # What may come in between.
 
     @when(facts.USAGE_DECLINED)
     def see_that_it_got_worse(self, fact: Fact) -> None:
         """See whether the fall has become a severe one."""
-        if fact.value == "severe" and not self.severe:
+        if self.given(fact.value == "severe" and not self.severe, "no worse than before"):
             self.severe = True
             self.alert_the_csm()
 
@@ -121,20 +131,21 @@ class UsageDecline(Playbook):
 
     def hear_from_the_call(self, outcome: str) -> None:
         """Take in how a call ended; a planned lull is no decline (P3.15)."""
-        self.plan_agreed = self.plan_agreed or outcome == "plan_agreed"
+        self.agreed = self.agreed or outcome == "plan_agreed"
+        self.called = outcome != "not_reached"
         if outcome == "lull_planned":
             self.tell(facts.LULL_PLANNED)
 
     def send_the_discount(self, answer: str) -> None:
         """Send the discount that the lead approved (O6)."""
+        template, self.to_be_approved = self.to_be_approved, ""
         if self.given(answer == "approved", "the lead did not approve the discount"):
-            approver = self.case.policy.people.csm_lead
-            self.email(self.to_be_approved, offer=self.offer(pct=self.pct, approver=approver))
+            self.email(template, offer=self.offer(pct=self.pct, approver=self.case.policy.people.csm_lead))
 
     def part(self, reason: str) -> str:
         """Take the question down; offer a pause to those who planned a lull (P3.15, P3.16)."""
         self.take_down_banner()
-        if reason in (facts.USAGE_RECOVERED, facts.LULL_PLANNED):
+        if reason != facts.CANCEL_REQUESTED:
             self.clear_risk(RISK)
         if reason == facts.LULL_PLANNED:
             self.email("usage.pause", offer=self.offer(pause=True))
@@ -150,7 +161,7 @@ class UsageDecline(Playbook):
         self.take_down_banner()
         if "accepted" in str(self.reading("offer")):
             return "discount_accepted"
-        if self.plan_agreed:
+        if self.agreed:
             return "plan_agreed"
         if self.booked:
             return "training_booked"
@@ -164,13 +175,18 @@ class UsageDecline(Playbook):
         return self.severe
 
     def is_worth_a_call(self) -> bool:
-        """Only for high-value accounts."""
-        return {"all": True, "nobody": False}.get(self.case.policy.usage.call_scope, self.high_value)
+        """Only for accounts in usage.call_scope."""
+        return {"all": True, "nobody": False}.get(self.rules.call_scope, self.high_value)
+
+    @property
+    def has_a_csm(self) -> bool:
+        """Whether people look after this account, or pages do (P3.10)."""
+        return self.high_value or self.segment in ("enterprise", "mid")
 
     @property
     def health_is_at_risk(self) -> bool:
         """Whether the health score is known and low (P3.11)."""
-        return 0 <= int(self.reading("health", -1)) < self.case.policy.usage.discount_health
+        return 0 <= int(self.reading("health", -1)) < self.rules.discount_health
 
     @property
     def pct(self) -> int:

@@ -26,13 +26,16 @@ SEARCH_ATTRIBUTES: Final[tuple[SearchAttributeKey[Any], ...]] = (
     SEGMENT,
     OWNER,
     CURRENCY,
-    AT_STAKE,
     DATE,
+    AT_STAKE,
 )
 
 
-def attributes_of(case: Case) -> TypedSearchAttributes:
-    """The search attributes a run starts with. Opaque ids, handles and amounts: they are never encrypted."""
+def attributes_of(case: Case, *, with_amount: bool = True) -> TypedSearchAttributes:
+    """The search attributes a run starts with: opaque ids, handles and the amount, which are never encrypted.
+
+    Without its amount (payloads are encrypted) a run does not get one later either.
+    """
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(ACCOUNT, case.account),
         SearchAttributePair(PLAYBOOK, case.playbook),
@@ -40,8 +43,9 @@ def attributes_of(case: Case) -> TypedSearchAttributes:
         SearchAttributePair(SEGMENT, case.segment or "unknown"),
         SearchAttributePair(OWNER, case.owner or "unassigned"),
         SearchAttributePair(CURRENCY, case.currency.upper()),
-        SearchAttributePair(AT_STAKE, float(major(case.at_stake, case.currency))),
     ]
+    if with_amount:
+        pairs.append(SearchAttributePair(AT_STAKE, float(major(case.at_stake, case.currency))))
     if case.anchor:
         pairs.append(SearchAttributePair(DATE, case.anchor))
     return TypedSearchAttributes(pairs)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlmodel import select
 
+from bench.chaos.play import without_a_wait
 from bench.chaos.stage import Stage
 from bench.chaos.storm import Fault
 from models.facts import INVOICE_PAID
@@ -32,7 +33,6 @@ class Verdict:
     after_paid: list[str] = field(default_factory=list)
     in_doubt: list[str] = field(default_factory=list)
     audit: list[str] = field(default_factory=list)
-    settled_by_mailbox: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest_settle_s: float = 0.0
     slowest_after: str = ""
@@ -74,18 +74,15 @@ async def reckon(stage: Stage, faults: Sequence[Fault]) -> Verdict:
     found.outcomes.update(case.outcome or "open" for case in tables.cases)
     found.lost += _events_lost(tables, truth["events"], stage.sender.accepted)
     found.lost += _money_lost(tables, {row["id"]: row["status"] for row in truth["invoices"]}, attempts)
-    found.lost += [f"{case.id} is open, and waits for nothing" for case in tables.cases if _waits_for_nothing(case)]
+    found.lost += await without_a_wait(stage)
     found.doubled += _doubled(attempts, mails)
     found.after_paid += _after_paid(tables, mails, faults)
-    _settle_doubts(found, tables, mails)
+    found.in_doubt += [
+        f"{row.key} is {row.state}: {row.reason}" for row in tables.effects if row.state in ("in_doubt", "claimed")
+    ]
     found.audit += (await audit(stage.database, client=stage.client)).violations
     found.slowest_settle_s, found.slowest_after = _slowest(tables, faults)
     return found
-
-
-def _waits_for_nothing(case: CaseRow) -> bool:
-    # Runs with a step under way were waited for; what is left waits for the day of its next step, or for a person.
-    return not case.ended and not case.next_at and not case.next_title and case.state == "open"
 
 
 def _events_lost(tables: _Tables, said: dict[str, str], told: Sequence[str]) -> Iterable[str]:
@@ -154,16 +151,6 @@ def _held_up(moment: datetime, faults: Sequence[Fault]) -> bool:
     """Whether the mail stood before the door: SendGrid did not answer, or the wire carried nothing."""
     doors = ("stop simulator", "kill simulator", "stall outside", "cut outside")
     return any(fault.kind in doors and fault.began <= moment <= fault.ended + timedelta(seconds=2) for fault in faults)
-
-
-def _settle_doubts(found: Verdict, tables: _Tables, mails: list[dict[str, Any]]) -> None:
-    """A mail whose answer was lost is settled by the mailbox, as SendGrid's events would; nothing else may be left."""
-    sent = {mail["custom_args"]["effect"] for mail in mails}
-    for row in tables.effects:
-        if row.state == "in_doubt" and row.kind == "email":
-            found.settled_by_mailbox["sent" if row.key in sent else "not sent"] += 1
-        elif row.state in ("in_doubt", "claimed"):
-            found.in_doubt.append(f"{row.key} is {row.state}: {row.reason}")
 
 
 def _slowest(tables: _Tables, faults: Sequence[Fault]) -> tuple[float, str]:

@@ -153,7 +153,7 @@ def downgrade() -> None:
 
     with op.batch_alter_table('cases', schema=None) as batch_op:
         batch_op.drop_index('uq_cases_one_open', sqlite_where=sa.text('ended = 0'), postgresql_where=sa.text('NOT ended'))
-        batch_op.create_index(batch_op.f('uq_cases_one_open'), ['playbook', 'account_id'], unique=1, sqlite_where=sa.text('ended = 0'))
+        batch_op.create_index('uq_cases_one_open', ['playbook', 'account_id'], unique=True, sqlite_where=sa.text('ended = 0'), postgresql_where=sa.text('NOT ended'))
         batch_op.drop_column('plan')
         batch_op.drop_column('lane')
 

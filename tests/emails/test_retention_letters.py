@@ -25,6 +25,8 @@ FULL: dict[str, str | int] = {
     "executive_name": "Ines Koch",
     "feature": "Reports",
     "usage_delta": 62,
+    "usage_trend": "down 62% (48 now, 126 in as many days before the fall)",
+    "unused_feature": "Reports",
     "usage_summary": "310 logins, 42 reports",
     "days": 14,
     "article_url": "https://northwind.example/article?a=1&b=2",
@@ -44,6 +46,9 @@ FULL: dict[str, str | int] = {
     "expires": "Friday 18 December",
     "renewal_date": "Thursday 31 December",
     "value": "$24,000.00",
+    "term": "annual",
+    "roles": "champion, sponsor",
+    "health": "55 of 100",
     "days_left": 3,
     "missed": "value assessment, executive sponsor",
     "open_items": "connect a data source, invite your team",
@@ -53,6 +58,7 @@ FULL: dict[str, str | int] = {
     "topic": "Analytics walkthrough",
     "day": 5,
     "goals": "one report a week without manual work",
+    "handoff": "stakeholders: Zoe, Bo; promised: import of old data",
     "updates": "Reports can now be scheduled, and the import takes spreadsheets.",
     "churned_on": "Monday 2 November",
     "card_last4": "4242",
@@ -60,7 +66,8 @@ FULL: dict[str, str | int] = {
     "resume_date": "Monday 1 March",
 }
 # What a letter may honestly have to do without.
-MAY_LACK = ("first_name", "account_name", "card_last4", "open_items", "goals", "usage_summary")
+MAY_LACK = ("first_name", "account_name", "card_last4", "open_items", "goals", "handoff", "usage_summary",
+            "unused_feature")  # fmt: skip
 BLANK: dict[str, str | int] = {
     **dict.fromkeys(MAY_LACK, ""),
     "csm_name": "your team at Northwind Labs",
@@ -74,7 +81,7 @@ ALWAYS = {"first_name", "company", "product", "postal_address", "support_email",
 OFFER = {"pct", "months", "expires", "offer_url"}
 MARKETING: dict[str, set[str]] = {
     "usage.d3": set(),
-    "usage.d3_severe": {"feature", "usage_delta", "tutorial_url"},
+    "usage.d3_severe": {"unused_feature", "usage_delta", "tutorial_url"},
     "usage.self_book": {"booking_url"},
     "usage.training": {"booking_url"},
     "usage.discount": OFFER,
@@ -98,6 +105,8 @@ MARKETING: dict[str, set[str]] = {
     "onboarding.help": {"help_url", "booking_url"},
     "onboarding.session": {"topic", "day", "booking_url"},
     "onboarding.group": {"topic", "day", "booking_url"},
+    "onboarding.self_guided": {"topic", "day", "help_url"},
+    "onboarding.weekend": {"help_url"},
     "winback.exec": OFFER | {"executive_name"},
     "winback.csm": OFFER,
     "winback.last": {"expires", "offer_url"},
@@ -116,25 +125,27 @@ IN_APP: dict[str, set[str]] = {
     "onboarding.nudge": {"next_step", "next_url"},
 }
 GUIDES: dict[str, set[str]] = {
-    "usage.call": {"usage_delta", "days"},
+    "usage.call": {"usage_trend"},
+    "renewal.prep": {"renewal_date", "value", "term", "roles", "health", "usage_summary"},
     "renewal.review": {"renewal_date"},
     "renewal.qbr": {"renewal_date"},
     "renewal.roi_report": {"renewal_date", "value", "usage_summary"},
     "renewal.escalation": {"renewal_date", "value", "days_left"},
     "renewal.catch_up": {"renewal_date", "missed"},
-    "onboarding.call": {"day", "topic", "goals"},
+    "onboarding.call": {"day", "topic", "goals", "handoff"},
     "onboarding.expansion": set(),
-    "onboarding.plan": {"goals"},
+    "onboarding.plan": {"goals", "handoff"},
     "winback.call": {"churned_on"},
     "winback.outreach": {"churned_on"},
     "predunning.csm": {"exp_date"},
 }
 for name in ("outreach", "screen_share", "recovery_plan", "executive"):
-    GUIDES[f"usage.{name}"] = {"usage_delta"}
-for name in ("prep", "kickoff", "assess", "pricing", "negotiation", "final_terms", "close"):
+    GUIDES[f"usage.{name}"] = {"usage_trend"}
+for name in ("kickoff", "assess", "pricing", "negotiation", "concerns", "final_terms", "send", "close"):
     GUIDES[f"renewal.{name}"] = {"renewal_date", "value"}
-for name in ("check_in", "rescue", "escalation", "assessment"):
+for name in ("check_in", "rescue", "escalation"):
     GUIDES[f"onboarding.{name}"] = {"open_items"}
+GUIDES["onboarding.assessment"] = {"goals", "handoff", "open_items"}
 
 MAILS = [*MARKETING, *SERVICE]
 TO_CUSTOMERS = [*MAILS, *IN_APP]
@@ -173,7 +184,7 @@ def parts(letter: Letter) -> list[str]:
 
 def test_every_letter_asked_for_is_there() -> None:
     assert set(KEYS) <= set(templates())
-    assert len(KEYS) == len(MARKETING) + len(SERVICE) + len(IN_APP) + len(GUIDES) == 72
+    assert len(KEYS) == len(MARKETING) + len(SERVICE) + len(IN_APP) + len(GUIDES) == 76
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -351,13 +362,19 @@ def test_c3_2_the_check_in_asks_is_everything_okay(key: str) -> None:
 def test_c3_3_the_severe_check_in_names_the_feature_the_drop_and_the_tutorial() -> None:
     for part in parts(write("usage.d3_severe"))[1:]:
         assert "haven't used Reports. Need help?" in part
-        assert "down 62%" in part and "Open the tutorial" in part
+        assert "down 62%" in part and "Open the tutorials" in part
+
+
+def test_c3_3_without_an_unused_feature_or_figures_the_severe_check_in_claims_neither() -> None:
+    for part in parts(write("usage.d3_severe", unused_feature="", usage_delta=0))[1:]:
+        assert "haven't used" not in part and "activity in your account is down" not in part
+        assert "have been quiet in your Northwind Pro account. Need help?" in part
 
 
 def test_c3_4_the_call_asks_and_must_leave_a_plan() -> None:
     guide = write("usage.call").text
     assert "What's changed?" in guide and "What would help?" in guide
-    assert "Usage: down 62% over 14 days\n" in guide
+    assert "Usage: down 62% (48 now, 126 in as many days before the fall)\n" in guide
     assert "Record the action plan" in guide and "The task is not done without it." in guide
     assert "turn this into a sales talk" in guide
 
@@ -438,6 +455,9 @@ def test_p6_10_the_unsigned_contract_counts_the_real_days(days: int, mail: str, 
             "renewal.prep",
             ["Do not contact the customer", "renewal date and the term", "usage, results (ROI) and health"],
         ),
+        ("renewal.prep", ["Term: annual\n", "champion, sponsor\n", "Health: 55 of 100\n", "310 logins, 42 reports\n"]),
+        ("renewal.send", ["no page on record", "Close this task as sent"]),
+        ("renewal.concerns", ["what would keep them from renewing", "finalise them in writing"]),
         ("renewal.assess", ["CSM: confirm", "the value assessment", "Executive sponsor: find"]),
         ("renewal.review", ["Value review", "On the call"]),
         ("renewal.qbr", ["Schedule the QBR", "List the expansion opportunities"]),
@@ -484,7 +504,9 @@ def test_c7_4_the_session_guide_names_day_topic_and_goals() -> None:
     guide = write("onboarding.call")
     assert guide.subject == "Onboarding, day 5 - Analytics walkthrough: Harbor Foods"
     assert "Goals: one report a week without manual work\n" in guide.text
-    for key in ("onboarding.call", "onboarding.plan"):
+    for key in ("onboarding.call", "onboarding.plan", "onboarding.assessment"):
+        assert "From sales: stakeholders: Zoe, Bo; promised: import of old data\n" in write(key).text
+        assert "From sales" not in write(key, handoff="").text
         assert "Goals: none on record yet; ask for them\n" in write(key, goals="").text
 
 
@@ -492,6 +514,16 @@ def test_c7_5_pick_up_where_you_left_off() -> None:
     assert write("onboarding.drop").subject == "Pick up where you left off"
     for key in ("onboarding.drop", "onboarding.nudge"):
         assert "Next step: connect a data source\n" in write(key).text
+
+
+def test_a_company_whose_name_ends_with_a_full_stop_has_one_only() -> None:
+    for key in MAILS:
+        for part in parts(write(key, company="Northwind Inc."))[1:]:
+            assert "Northwind Inc.." not in part and re.search(r"(with|of) Northwind Inc\. ?", part)
+
+
+def test_p7_13_a_day_without_a_session_says_that_support_is_there() -> None:
+    assert "Support is there for you." in write("onboarding.weekend").text
 
 
 def test_p7_18_one_to_one_or_group() -> None:

@@ -9,7 +9,8 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import col, select
 
 from models import ledger
-from models.database import BadDatabaseUrl, Database, async_url
+from models.database import Database
+from models.database_url import BadDatabaseUrl, async_url
 from models.tables import Access, CaseNote, CaseRow, CaseSubject, InboxEvent, wall
 from workers import migrate
 

@@ -55,7 +55,7 @@ class Receiver:
     port: int
     database: Database
 
-    async def exchange(self, raw: bytes, *, hang_up: bool = False) -> Answer:
+    async def exchange(self, raw: bytes, *, hang_up: bool = False, patience_s: float = 5) -> Answer:
         """Send bytes, read until the server closes. With `hang_up` we say that no more will come."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
@@ -63,7 +63,7 @@ class Receiver:
             await writer.drain()
             if hang_up:
                 writer.write_eof()
-            received = await asyncio.wait_for(reader.read(-1), 5)
+            received = await asyncio.wait_for(reader.read(-1), patience_s)
         finally:
             writer.close()
             await writer.wait_closed()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from models.tables import Access, Attempt, CaseRow, EffectRow, InboxEvent, Message, wall
+from models.tables import Access, Attempt, CaseRow, CaseSubject, EffectRow, InboxEvent, Message, wall
 from tests.town import DAY, Town
 from workers.audit import Report, audit
 
@@ -21,7 +21,21 @@ async def test_a_finished_month_is_clean_against_stripe_and_temporal(place: Town
     await place.pass_time(waiting.case, DAY)
     report = await audit(place.database, client=place.client, billing=place.billing)
     assert report.violations == []
-    assert report.counts["cases"] == 3
+    assert report.counts["cases"] == 4  # the suspension started a win-back (P1.8)
+
+
+async def test_cases_that_are_not_about_invoices_are_no_matter_for_stripe(place: Town) -> None:
+    person = await place.payment_fails("insufficient_funds")
+    await place.finish(person.case)
+    # Win-back began with the suspension; what it comes to does not give the account back.
+    winback = f"win-back/{person.invoice}"
+    async with place.database.writing() as session:
+        session.add(case(id="usage-decline/u", playbook="usage-decline", account_id=person.id, subject=person.id))
+        await session.flush()
+        session.add(CaseSubject(case_id="usage-decline/u", subject=person.id, joined_at=HOUR_AGO))
+    await place.finish(winback)
+    report = await audit(place.database, billing=place.billing)
+    assert (report.violations, report.counts["invoices"]) == ([], 1)
 
 
 def effect(**more: Any) -> EffectRow:

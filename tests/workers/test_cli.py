@@ -21,11 +21,14 @@ GOOD = {
 
 async def holdfast(folder: Path, *arguments: str, **env: str) -> tuple[int, str, str]:
     """Run the command in an empty folder; exit code, standard output, standard error."""
+    return await python(folder, "-m", "workers", *arguments, **env)
+
+
+async def python(folder: Path, *arguments: str, **env: str) -> tuple[int, str, str]:
+    """Run Python with nothing of ours in its environment but `env`; exit code, standard output, standard error."""
     clean = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "workers",
         *arguments,
         cwd=folder,
         env={**clean, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "140", **env},

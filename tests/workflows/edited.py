@@ -238,6 +238,24 @@ class AddedFirstPlain(Added):
 
 
 @workflow.defn(name=NAME)
+class AddedFirstForGood(Letters):
+    """First, once no run is on the plan from before: the patch is only kept for the runs that took it."""
+
+    @workflow.run
+    async def run(self, case: Case) -> Ending:
+        """Before all others, without a condition."""
+        workflow.deprecate_patch("added-0")
+        return await self.play(
+            case,
+            on_day(0, self.added),
+            on_day(0, self.first),
+            on_day(3, self.second),
+            on_day(7, self.third, stage="Third", only_if=self.is_true),
+            on_day(14, self.fourth),
+        )
+
+
+@workflow.defn(name=NAME)
 class AddedInTheMiddle(Added):
     """In the middle."""
 

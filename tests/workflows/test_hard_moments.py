@@ -1,14 +1,18 @@
 """Moments in which something else happens at the same time: each was once a way to lose or to double something."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.api.enums.v1.workflow_pb2 import PENDING_ACTIVITY_STATE_SCHEDULED
 
-from models.tables import CaseRow, CaseSubject, TaskRow
+from models.facts import CARD_UPDATED, INVOICE_PAID, Fact
+from models.tables import Access, CaseRow, CaseSubject, EffectRow, TaskRow
+from tests.playbook_kit import Kit
 from tests.town import DAY, HOUR, Town
 from tests.workflows.test_payment_failure import access_level
 from workers.cases import steer
+from workers.routing import Router
 
 
 async def test_a_cancellation_in_temporal_ends_the_run_properly(place: Town) -> None:
@@ -89,7 +93,55 @@ async def test_p1_14_access_comes_back_only_when_nothing_else_is_due(place: Town
     await place.arrive()
     assert (await place.finish(f"reinstatement/{second}")).outcome == "reinstated"
     assert await access_level(place, person) == "full"
-    assert {row.fate for row in await place.rows(CaseSubject)} == {"paid"}
+    billed = [row for row in await place.rows(CaseSubject) if not row.case_id.startswith("win-back/")]
+    assert {row.fate for row in billed} == {"paid"}
+
+
+async def test_p1_14_a_win_back_does_not_say_what_became_of_an_invoice(place: Town) -> None:
+    person = await place.payment_fails("insufficient_funds")
+    kit = Kit(place)
+    usage = await kit.start("usage.declined", person.id, value="moderate")
+    await usage.finish()
+    await place.pass_time(person.case, 31 * DAY)
+    assert (await place.finish(person.case)).outcome == "suspended"
+    win_back = f"win-back/{person.invoice}"
+    await kit.tell("contact.unsubscribed", person.id, at=(await place.case(win_back)).opened_at + DAY)
+    assert (await place.finish(win_back)).outcome == "unsubscribed"
+    assert {row.fate for row in await place.rows(CaseSubject, case_id=person.case)} == {""}
+    await place.simulator.customer_pays(person.invoice, behaviour={"always": "ok"})
+    await place.arrive()
+    reinstatement = f"reinstatement/{person.invoice}"
+    assert (await place.finish(reinstatement)).outcome == "reinstated"
+    assert [row.subject for row in await place.rows(CaseSubject, case_id=reinstatement)] == [person.invoice]
+    assert {row.fate for row in await place.rows(CaseSubject, case_id=person.case)} == {"paid"}
+
+
+async def test_p1_13_news_between_a_paid_end_and_its_thanks_does_not_give_thanks_twice(place: Town) -> None:
+    person = await place.payment_fails("insufficient_funds")
+    await place.pass_time(person.case, 15 * DAY)
+    await place.simulator.customer_pays(person.invoice, behaviour={"always": "ok"})
+    await place.arrive()
+    assert (await place.finish(person.case)).outcome == "recovered_after_restriction"
+    paid = (await place.inbox(kind=INVOICE_PAID, subject=person.invoice))[-1]
+    async with place.database.writing() as session:
+        access = await session.get_one(Access, person.id)
+        # The case is closed in one transaction, and access is given back in a later one: this is between the two.
+        access.level = "restricted"
+        session.add(access)
+        await session.flush()
+        route = await Router(place.policy).route(session, paid)
+    assert route.deliveries == ()
+
+
+async def test_t1_20_a_fact_that_a_dying_relay_tells_twice_is_answered_once(place: Town) -> None:
+    person = await place.payment_fails("insufficient_funds")
+    await place.pass_time(person.case, 2 * HOUR)
+    card = Fact(kind=CARD_UPDATED, at=datetime.now(UTC), account=person.id, object_id="pm_1")
+    for fact in (card, card, card.model_copy(update={"object_id": "pm_2"})):
+        await place.run(person.case).signal("hear", fact)
+        await place.pass_time(person.case, timedelta(minutes=1))
+    steps = {row.step for row in await place.rows(EffectRow, case_id=person.case) if "card" in row.step}
+    assert steps == {"try_the_new_card-1", "try_the_new_card-2"}
 
 
 async def test_t1_1_a_failed_checkout_is_not_dunned(place: Town) -> None:

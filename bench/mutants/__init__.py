@@ -1,0 +1,1 @@
+"""The guards: with any one taken out, a named test goes red."""

@@ -1,0 +1,1 @@
+"""Seeded worlds: many accounts on a virtual clock in a hostile world. `make sim` plays thousands."""

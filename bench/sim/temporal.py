@@ -1,0 +1,371 @@
+"""A small virtual Temporal: real workflow instances, timers, signals, updates and retried activities on virtual time.
+
+It keeps what the server keeps (the activations of each run, for replay) and loses what a worker loses (everything
+else). A crashed worker's runs are made again from their activations, and must ask for the same commands; after a
+deploy for the same kinds of commands under the same ids, which is what the server compares.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from typing import Any, Final
+
+import temporalio.bridge.proto.workflow_activation.workflow_activation_pb2 as activation_pb
+import temporalio.bridge.proto.workflow_commands.workflow_commands_pb2 as commands_pb
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import WorkflowInstance
+
+from bench.sim.clock import Clock
+from models.cases import Batch, Case, Ending, Outcome
+from workers.rehearsal import CONVERTER, first_job, instance_of
+from workflows.playbook import Playbook
+
+LONGEST_BACKOFF_S: Final = 600
+"""The playbook base's `maximum_interval`."""
+HEARTBEAT_S: Final = 10
+Job = activation_pb.WorkflowActivationJob
+CarryOut = Callable[[Batch], Awaitable[Outcome]]
+
+
+class Crash(BaseException):
+    """The process is killed here: nothing after this line runs, and no handler of our code sees it."""
+
+
+class Broken(Exception):
+    """An invariant does not hold."""
+
+
+@dataclass
+class Activity:
+    """An activity that is not finished."""
+
+    seq: int
+    batch: Batch
+    tries: int = 0
+    due: int = -1
+    error: str = ""
+
+
+@dataclass(eq=False)
+class Run:
+    """One run: what the server knows of it, and the instance, while a worker has it in its cache."""
+
+    case: Case
+    playbook: type[Playbook]
+    started: datetime
+    instance: WorkflowInstance | None = None
+    activations: list[activation_pb.WorkflowActivation] = field(default_factory=list)
+    said: list[list[commands_pb.WorkflowCommand]] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    task_due: bool = False
+    timers: dict[int, int] = field(default_factory=dict)
+    activities: dict[int, Activity] = field(default_factory=dict)
+    updates: dict[str, str] = field(default_factory=dict)
+    ending: Ending | None = None
+    terminated: bool = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended in one way or the other."""
+        return self.ending is not None or self.terminated
+
+    @property
+    def code(self) -> Any:
+        """The playbook object itself, to look into."""
+        return getattr(self.instance, "_object", None)
+
+
+class VirtualTemporal:
+    """The server, and the worker that polls it. The relay talks to it as to a client."""
+
+    data_converter = pydantic_data_converter
+
+    def __init__(self, clock: Clock, playbooks: dict[str, type[Playbook]], carry_out: CarryOut) -> None:
+        self._clock = clock
+        self._playbooks = playbooks
+        self._carry_out = carry_out
+        self._numbers = count()
+        self.runs: dict[str, Run] = {}
+        self.version = 0
+        """Which code the workers have."""
+        self.away = False
+        self.worker_down = False
+        self.replays = 0
+        self.strike: Callable[[], str] = str
+        """Asked before each call of a client; it may say "lost_answer"."""
+
+    # What a client may do.
+
+    async def start_workflow(self, name: str, case: Case, *, id: str, **_: Any) -> None:
+        """Start a run, or say that there was one (REJECT_DUPLICATE)."""
+        fault = self._reached()
+        if id in self.runs:
+            raise WorkflowAlreadyStartedError(id, name)
+        run = self.runs[id] = Run(case, self._playbooks[name], self._clock.now)
+        self._tell(run, Job(initialize_workflow=first_job(case, run.started)))
+        self._answer(fault)
+
+    def get_workflow_handle(self, workflow_id: str) -> "Handle":
+        """A handle, whether there is such a run or not."""
+        return Handle(self, workflow_id)
+
+    def signal(self, workflow_id: str, name: str, argument: Any) -> None:
+        """Put a signal into the history of an open run."""
+        fault = self._reached()
+        run = self.runs.get(workflow_id)
+        if run is None or run.closed:
+            raise RPCError("workflow execution already completed", RPCStatusCode.NOT_FOUND, b"")
+        signal = activation_pb.SignalWorkflow(signal_name=name, input=[CONVERTER.to_payload(argument)])
+        self._tell(run, Job(signal_workflow=signal))
+        self._answer(fault)
+
+    def update(self, run: Run, name: str, *arguments: Any) -> str:
+        """Ask for an update; what came of it is in `run.updates` under the id this returns."""
+        key = f"update-{next(self._numbers)}"
+        update = activation_pb.DoUpdate(
+            id=key,
+            protocol_instance_id=key,
+            name=name,
+            input=[CONVERTER.to_payload(each) for each in arguments],
+            run_validator=True,
+        )
+        self._tell(run, Job(do_update=update))
+        return key
+
+    def terminate(self, run: Run) -> None:
+        """What the Web UI's button does."""
+        run.terminated = True
+        self._forget(run)
+
+    # What happens to workers.
+
+    def crash(self) -> None:
+        """Every worker is killed: caches are empty, activities under way are noticed by their heartbeats."""
+        for run in self.runs.values():
+            run.instance = None
+
+    def deploy(self) -> None:
+        """New code on every worker."""
+        self.version += 1
+        self.crash()
+
+    def worker_up(self) -> None:
+        """Workers poll again."""
+        self.worker_down = False
+        for run in self.runs.values():
+            if run.jobs:
+                self._task(run)
+            for activity in run.activities.values():
+                if activity.due == -1:
+                    self._schedule(run, activity, 0)
+
+    def _reached(self) -> str:
+        if self.away:
+            raise RPCError("tcp connect error", RPCStatusCode.UNAVAILABLE, b"")
+        self._clock.tick()
+        return self.strike()
+
+    def _answer(self, fault: str) -> None:
+        if fault == "lost_answer":
+            raise RPCError("deadline exceeded", RPCStatusCode.DEADLINE_EXCEEDED, b"")
+
+    def _tell(self, run: Run, job: Job) -> None:
+        run.jobs.append(job)
+        self._task(run)
+
+    def _task(self, run: Run) -> None:
+        if run.task_due or self.worker_down or run.closed:
+            return
+        run.task_due = True
+
+        async def do() -> None:
+            run.task_due = False
+            if run.jobs and not run.closed and not self.worker_down and not self.away:
+                jobs, run.jobs = run.jobs, []
+                self._activate(run, jobs)
+            elif run.jobs and self.away:
+                self._clock.after(600, "workflow task", self._later(run))
+
+        self._clock.after(0.01, "workflow task", do)
+
+    def _later(self, run: Run) -> Callable[[], Awaitable[None]]:
+        async def do() -> None:
+            self._task(run)
+
+        return do
+
+    # Workflow tasks.
+
+    def _activate(self, run: Run, jobs: list[Job]) -> None:
+        self.in_cache(run)
+        activation = activation_pb.WorkflowActivation(run_id=run.case.id, jobs=jobs)
+        activation.timestamp.FromDatetime(self._clock.now)
+        commands = self._asked(run, activation)
+        run.activations.append(activation)
+        run.said.append(commands)
+        run.versions.append(self.version)
+        for command in commands:
+            self._obey(run, command)
+
+    def in_cache(self, run: Run) -> None:
+        """Make the run's instance again from what the server kept, if no worker has it; this is a replay."""
+        if run.instance is not None:
+            return
+        run.instance = instance_of(run.playbook, run.case, run.started)
+        for activation, said, version in zip(run.activations, run.said, run.versions, strict=True):
+            again = activation_pb.WorkflowActivation()
+            again.CopyFrom(activation)
+            again.is_replaying = True
+            for job in again.jobs:
+                if job.HasField("do_update"):
+                    job.do_update.run_validator = False  # only what was accepted is in the history
+            now = self._asked(run, again)
+            alike = now == said if version == self.version else _compared(now) == _compared(said)
+            if not alike:
+                raise Broken(f"replay of {run.case.id} asks for {_compared(now)}, the history has {_compared(said)}")
+        self.replays += bool(run.activations)
+
+    def _asked(self, run: Run, activation: activation_pb.WorkflowActivation) -> list[commands_pb.WorkflowCommand]:
+        assert run.instance is not None
+        loop = asyncio.get_running_loop()
+        try:
+            completion = run.instance.activate(activation)
+        finally:
+            asyncio._set_running_loop(loop)
+        if completion.HasField("failed"):
+            raise Broken(f"a workflow task of {run.case.id} fails: {completion.failed.failure.message}")
+        return list(completion.successful.commands)
+
+    def _obey(self, run: Run, command: commands_pb.WorkflowCommand) -> None:
+        kind = command.WhichOneof("variant")
+        if kind == "start_timer":
+            self._start_timer(run, command.start_timer)
+        elif kind == "cancel_timer":
+            # One that has fired already is cancelled in vain: the signal and the timer were in one task.
+            self._clock.off(run.timers.pop(command.cancel_timer.seq, -1))
+        elif kind == "schedule_activity":
+            batch: Batch = CONVERTER.from_payload(command.schedule_activity.arguments[0], Batch)
+            activity = run.activities[command.schedule_activity.seq] = Activity(command.schedule_activity.seq, batch)
+            self._schedule(run, activity, 0.01)
+        elif kind == "request_cancel_activity":
+            self._cancel(run, command.request_cancel_activity.seq)
+        elif kind == "complete_workflow_execution":
+            run.ending = CONVERTER.from_payload(command.complete_workflow_execution.result, Ending)
+            self._forget(run)
+        elif kind == "fail_workflow_execution":
+            raise Broken(f"{run.case.id} fails: {command.fail_workflow_execution.failure.message}")
+        elif kind == "update_response":
+            self._take_response(run, command.update_response)
+
+    def _take_response(self, run: Run, response: commands_pb.UpdateResponse) -> None:
+        if response.HasField("rejected"):
+            run.updates[response.protocol_instance_id] = f"refused: {response.rejected.message}"
+            # A refused update leaves nothing in the history, not even the task that refused it.
+            self._strike_out(run, response.protocol_instance_id)
+        elif response.HasField("completed"):
+            run.updates[response.protocol_instance_id] = "done"
+
+    def _strike_out(self, run: Run, key: str) -> None:
+        jobs = [each for each in run.activations[-1].jobs if each.do_update.protocol_instance_id != key]
+        del run.activations[-1].jobs[:]
+        run.activations[-1].jobs.extend(jobs)
+        run.said[-1] = [each for each in run.said[-1] if each.update_response.protocol_instance_id != key]
+        if not jobs and not run.said[-1]:
+            for kept in (run.activations, run.said, run.versions):
+                kept.pop()
+
+    def _start_timer(self, run: Run, timer: commands_pb.StartTimer) -> None:
+        async def fire() -> None:
+            del run.timers[timer.seq]
+            self._tell(run, Job(fire_timer=activation_pb.FireTimer(seq=timer.seq)))
+
+        seconds = timer.start_to_fire_timeout.ToTimedelta().total_seconds()
+        run.timers[timer.seq] = self._clock.after(seconds, "timer", fire)
+
+    def _forget(self, run: Run) -> None:
+        for number in run.timers.values():
+            self._clock.off(number)
+        for activity in run.activities.values():
+            self._clock.off(activity.due)
+        run.timers.clear()
+        run.activities.clear()
+        run.jobs.clear()
+
+    # Activities.
+
+    def _schedule(self, run: Run, activity: Activity, seconds: float) -> None:
+        async def attempt() -> None:
+            await self._attempt(run, activity)
+
+        activity.due = self._clock.after(seconds, "activity", attempt)
+
+    async def _attempt(self, run: Run, activity: Activity) -> None:
+        activity.due = -1
+        if self.worker_down:
+            return
+        if self.away:
+            self._schedule(run, activity, 600)
+            return
+        activity.tries += 1
+        try:
+            outcome = await self._carry_out(activity.batch)
+        except Crash:
+            self.crash()
+            activity.error = "the worker was killed"
+            self._retry(run, activity, HEARTBEAT_S)
+        except Exception as error:  # noqa: BLE001 - as the server does, with everything
+            activity.error = f"{type(error).__name__}: {error}"
+            self._retry(run, activity, min(2.0 ** (activity.tries - 1), LONGEST_BACKOFF_S))
+        else:
+            if run.activities.pop(activity.seq, None):
+                resolved = activation_pb.ResolveActivity(seq=activity.seq)
+                resolved.result.completed.result.CopyFrom(CONVERTER.to_payload(outcome))
+                self._tell(run, Job(resolve_activity=resolved))
+
+    def _retry(self, run: Run, activity: Activity, seconds: float) -> None:
+        if activity.seq in run.activities:
+            self._schedule(run, activity, seconds)
+
+    def _cancel(self, run: Run, seq: int) -> None:
+        """TRY_CANCEL: the workflow is told at once; a try that waits for its turn is never made."""
+        activity = run.activities.pop(seq, None)
+        if activity is None:
+            return
+        self._clock.off(activity.due)
+        resolved = activation_pb.ResolveActivity(seq=seq)
+        resolved.result.cancelled.failure.message = "activity cancelled"
+        resolved.result.cancelled.failure.canceled_failure_info.SetInParent()
+        self._tell(run, Job(resolve_activity=resolved))
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What `Client.get_workflow_handle` gives, as far as we use it."""
+
+    temporal: VirtualTemporal
+    id: str
+
+    async def signal(self, name: str, argument: Any) -> None:
+        """Send a signal.
+
+        Raises:
+            RPCError: there is no such open run, or the server is away.
+        """
+        self.temporal.signal(self.id, name, argument)
+
+
+def _compared(commands: list[commands_pb.WorkflowCommand]) -> list[str]:
+    """What the server compares on a replay: which commands, activities by their ids; not their inputs or lengths."""
+    found = []
+    for command in commands:
+        kind = command.WhichOneof("variant") or ""
+        if kind == "schedule_activity":
+            found.append(f"{kind} {command.schedule_activity.activity_id}")
+        else:
+            found.append(kind)
+    return found

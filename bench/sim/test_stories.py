@@ -1,0 +1,27 @@
+"""Single worlds that tell of a defect once found: what happens in them, exactly."""
+
+import pytest
+
+from bench.sim.playing import play
+from bench.sim.script import Act, Fault, Person, Script
+
+LONG = 24 * 33.0
+
+
+@pytest.mark.parametrize(("act", "left"), [("pay", "won_back"), ("void", "")])
+def test_p1_13_an_open_win_back_does_not_keep_a_settled_account_suspended(act: str, left: str) -> None:
+    """Win-back begins with the suspension, and is open when the money comes; it gives nothing back."""
+    acts = (Act(0.1, "fail"), Act(24 * 31.0, act))
+    played = play(Script(1, "default", (Person("suspended"),), acts, (), LONG))
+    assert played.violation == ""
+    expected = {"payment-failure: suspended": 1, "reinstatement: reinstated": 1}
+    assert played.endings == expected | ({f"win-back: {left}": 1} if left else {})
+
+
+def test_p1_14_a_dispute_that_we_hear_of_during_a_look_stops_the_charge_that_follows() -> None:
+    """The run hears of it only after the batch; the look that the gate asks for has to see it by itself."""
+    faults = (Fault("stripe_look", 2, "then:dispute"),)
+    played = play(Script(1, "default", (Person("payment"),), (Act(0.1, "fail"),), faults, 24.0))
+    assert played.violation == ""
+    assert played.endings == {"payment-failure: disputed": 1}
+    assert played.fired == {"stripe_look:then:dispute": 1}
