@@ -20,8 +20,10 @@ from models.stripe_events import READERS
 from models.tables import CaseRow, EffectRow, InboxEvent
 from simulator.population import DAY_S
 
-WAVE: Final = 120
-WAVES_AT_ONCE: Final = 2
+WAVE: Final = 80
+WAVES_AT_ONCE: Final = 3
+TOLD_TRIES: Final = 60
+MAY_BE_UNTOLD: Final = 0.1
 STORIES_SHARE: Final = 0.08
 DAYS: Final = (0.06, 1.6, 3.6, 5.6, 7.6, 9.6, 12.6, 15.6, 18.6, 24.6, 31.6)
 JUMPS_AT_ONCE: Final = 12
@@ -50,6 +52,7 @@ class Month:
         log.info("month.billed", wave=self._first)
         await self.crowd.stories_begin(self._first, self._stories)
         await self._quiet()
+        await self._told()
         passed = 0.0
         for day in days:
             await self.crowd.live_until(day)
@@ -75,6 +78,24 @@ class Month:
                 return list((await session.exec(statement)).all())
 
         return await insist(read)
+
+    async def _told(self) -> None:
+        """Let the first step of most be taken, or they would pay before we have said a word."""
+        accounts = [person.id for person in self.crowd.people]
+
+        async def untold() -> int:
+            async with self._stage.database.reading() as session:
+                statement = (
+                    select(func.count())
+                    .select_from(CaseRow)
+                    .where(col(CaseRow.account_id).in_(accounts), CaseRow.last_title == "")
+                )
+                return (await session.exec(statement)).one()
+
+        for _ in range(TOLD_TRIES):
+            if await insist(untold) <= MAY_BE_UNTOLD * len(accounts):
+                return
+            await asyncio.sleep(0.25)
 
     async def _quiet(self) -> None:
         """Give what was said a moment to arrive; a storm is no reason to wait for long."""
