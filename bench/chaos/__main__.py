@@ -27,13 +27,13 @@ DECK_S = 3.0
 
 
 async def chaos(
-    cases: int, seed: int, minutes: float, gap_s: float, *, long_stops: bool
+    cases: int, seed: int, minutes: float, gap_s: float, *, long_stops: bool, only: str
 ) -> tuple[dict[str, Any], bool]:
     """One run: the figures, and whether all of it holds."""
     folder = Path(tempfile.mkdtemp(prefix="holdfast-chaos-"))
     began = time.monotonic()
     async with stage(folder, seed) as place:
-        storm = Storm(place.parts, place.links, seed, gap_s, long_stops=long_stops)
+        storm = Storm(place.parts, place.links, seed, gap_s, long_stops=long_stops, only=only)
         until = time.monotonic() + minutes * 60
         started = time.monotonic()
         # Without any gap there is no storm: what the same people cost in fair weather.
@@ -96,6 +96,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the same seed is the same storm and the same people")
     parser.add_argument("--minutes", type=float, default=45, help="no new cases begin after so long")
     parser.add_argument("--gap", type=float, default=DECK_S, help="seconds from one fault to the next, on average")
+    parser.add_argument("--only", default="", help="only faults with these words, such as 'kill temporal'")
     parser.add_argument("--short-stops", action="store_true", help="no stop outlasts what the others wait for")
     told = parser.parse_args()
     structlog.configure(
@@ -106,7 +107,7 @@ def main() -> int:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.getLogger("temporalio").setLevel(logging.ERROR)
-    run = chaos(told.cases, told.seed, told.minutes, told.gap, long_stops=not told.short_stops)
+    run = chaos(told.cases, told.seed, told.minutes, told.gap, long_stops=not told.short_stops, only=told.only)
     figures, holds = asyncio.run(_told_to_end(run))
     sys.stdout.write(json.dumps(figures) + "\n")
     sys.stdout.flush()

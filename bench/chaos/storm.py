@@ -43,6 +43,8 @@ class Storm:
     seed: int
     gap_s: float
     long_stops: bool = True
+    only: str = ""
+    """Some words: kinds without them are left out, to look at one kind alone."""
     faults: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -56,8 +58,9 @@ class Storm:
     @property
     def kinds(self) -> list[str]:
         """Every kind of fault there is."""
-        killed = [f"{what} {name}" for name in self.parts for what in (KILL, STOP)]
-        return killed + [f"{what} {link.name}" for link in self.links for what in (CUT, STALL)]
+        there_are = [f"{what} {name}" for name in self.parts for what in (KILL, STOP)]
+        there_are += [f"{what} {link.name}" for link in self.links for what in (CUT, STALL)]
+        return [kind for kind in there_are if self.only in kind]
 
     @property
     def counted(self) -> dict[str, int]:
