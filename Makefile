@@ -6,7 +6,7 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench bench-scan bench-import crash sim deploy-drill mutants fuzz clean restore-drill
+.PHONY: help setup demo test check format up lock bench bench-scan bench-import chaos crash sim deploy-drill mutants fuzz clean restore-drill
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ deploy-drill: $(STAMP) ## 200 sleeping runs meet a deploy that edits every playb
 
 fuzz: $(STAMP) ## a million hostile inputs in some minutes (RUNS=10000 for fewer); what breaks is kept in tests/fuzz/found
 	@$(BIN)/python -m tests.fuzz --runs $(or $(RUNS),1000000) $(ARGS)
+
+chaos: $(STAMP) ## 5,000 real cases while everything is killed, stopped and cut off (CASES=300, SEED=2, ARGS=)
+	@$(BIN)/python -m bench.chaos --cases $(or $(CASES),5000) --seed $(or $(SEED),1) $(ARGS)
 
 crash: $(STAMP) ## a crash at every point of every playbook, and at any two (ARGS="--playbook renewal" for a part)
 	@$(BIN)/python -m tests.crash $(ARGS)

@@ -5,11 +5,11 @@ import time
 from typing import Any, Final
 
 from activities.outgoing_webhooks import Undelivered, post, signed_headers
-from activities.systems import Answer, TryAgain
+from activities.systems import Answer, TryAgain, still_fresh
 from models.cases import Batch, SetAccess
 from models.database import Database
 from models.picture import Picture
-from models.tables import Access
+from models.tables import Access, EffectRow
 
 ALLOWS: Final = {
     "full": "everything",
@@ -43,9 +43,14 @@ class ProductAccess:
         """Write the level, then tell the product.
 
         Raises:
-            TryAgain: the product did not answer 2xx.
+            TryAgain: the product did not answer 2xx, or another try has done it.
         """
+        still_fresh()
         async with self._db.writing() as session:
+            claim = await session.get(EffectRow, effect.key, with_for_update=True)
+            if claim is None or claim.state != "claimed":
+                # Whoever took over has set it, and maybe somebody has set another level since.
+                raise TryAgain("the claim is gone")
             row = Access(account_id=batch.account, level=effect.level, key=effect.key, since=batch.now)
             await session.merge(row)
         if not self._url:
@@ -61,6 +66,7 @@ class ProductAccess:
         return Answer()
 
     async def _post(self, message_id: str, body: bytes) -> None:
+        still_fresh()
         headers = signed_headers(self._secret, message_id, int(time.time()), body)
         try:
             status = await post(self._url, body, headers, allow_private=self._allow_private)

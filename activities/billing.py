@@ -10,7 +10,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.stripe_picture import decline_of_error, owed_of, picture_of
-from activities.systems import Answer, TryAgain
+from activities.systems import Answer, TryAgain, still_fresh
 from models import facts, ledger, parking
 from models.cases import Batch, CancelSubscription, Charge, HoldRetries
 from models.database import Database
@@ -153,6 +153,7 @@ class Billing:
             TryAgain: Stripe says that nothing was begun.
             stripe.StripeError: the answer was lost or is a server error; what happened must be looked up.
         """
+        still_fresh()
         try:
             if isinstance(effect, Charge):
                 return await self._charge(effect, batch, picture)
@@ -211,6 +212,7 @@ class Billing:
 
     async def _cancel(self, effect: CancelSubscription, picture: Picture) -> Answer:
         for number, subscription in enumerate(picture.subscriptions):
+            still_fresh()
             try:
                 await self._stripe.v1.subscriptions.cancel_async(
                     subscription, {}, {"idempotency_key": f"{effect.key}/{number}"}

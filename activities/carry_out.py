@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
+from time import monotonic
 
 from temporalio import activity
 
-from activities.systems import Answer, Inside, Outside, TryAgain, Watch, effect_named
+from activities.systems import Answer, Inside, Outside, TryAgain, Watch, claimed_at, effect_named
 from models import ledger
 from models.cases import Batch, Effect, Outcome, Parting, Reading, Result
 from models.database import Database
@@ -91,6 +93,7 @@ class _Try:
         self._reason = ""
         self._results: dict[str, Result] = {}
         self._kept: dict[str, Reading] = {}
+        self._claims: dict[str, datetime] = {}
 
     async def carry_out(self) -> Outcome:
         """Carry out the batch, from wherever an earlier try left it."""
@@ -140,7 +143,7 @@ class _Try:
             if answer is None and row.state == "in_doubt":
                 answer = Answer("refused", NOTHING_CAME, reread=True)
             if answer is None:
-                await self._release(effect)
+                await self._release(effect, row.wall_claimed_at)
                 continue
             await self._record(effect, answer)
             if answer.reread:
@@ -161,6 +164,7 @@ class _Try:
         """Claim one effect, do it, record it; what holds it back is returned."""
         outside = self._outside.get(effect.kind)
         for _ in range(LOOKS):
+            began = monotonic()
             try:
                 state = await self._claim(effect, outside, parting=parting)
                 break
@@ -173,7 +177,8 @@ class _Try:
         if isinstance(state, Held):
             return state
         if outside and state == "claimed":
-            await self._perform(effect, outside, parting=parting)
+            with claimed_at(began):
+                await self._perform(effect, outside, parting=parting)
         return None
 
     async def _claim(self, effect: Effect, outside: Outside | None, *, parting: bool) -> str | Held:
@@ -194,6 +199,7 @@ class _Try:
                 deadline = getattr(effect, "deadline", None) if answer.state == "done" else None
                 self._results[effect.key] = Result(state=answer.state, reason=answer.reason, deadline=deadline)
                 return answer.state
+            self._claims[effect.key] = row.wall_claimed_at
         if row.state != "claimed":
             self._results[effect.key] = ledger.result_of(row)
         return row.state
@@ -201,8 +207,8 @@ class _Try:
     async def _perform(self, effect: Effect, outside: Outside, *, parting: bool) -> None:
         try:
             answer = await outside.perform(effect, self._batch, self._picture)
-        except TryAgain:
-            await self._release(effect)
+        except TryAgain as error:
+            await self._release(effect, self._claims[effect.key], f"not done: {error}")
             raise
         await self._record(effect, answer)
         if answer.reread and not parting:
@@ -221,10 +227,10 @@ class _Try:
             await ledger.settle(session, effect.key, answer.state, answer.reason, answer.detail)
         self._results[effect.key] = Result(state=answer.state, reason=answer.reason)
 
-    async def _release(self, effect: Effect) -> None:
+    async def _release(self, effect: Effect, claimed: datetime, why: str = "") -> None:
         """Give a claim back: nothing was done, and whether it still may be is for the gate to say."""
         async with self._db.writing() as session:
-            await ledger.release(session, effect.key)
+            await ledger.release(session, effect.key, claimed, why)
 
     # Ending.
 

@@ -14,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities import letters
 from activities.letters import Letter
 from activities.merge_fields import Fields
-from activities.systems import Answer, TryAgain
+from activities.systems import Answer, TryAgain, still_fresh
 from models import ledger
 from models.cases import Batch, Email
 from models.customers import OfferRow
@@ -212,6 +212,7 @@ class SendGridMail:
         return mail
 
     def _send(self, mail: Mail) -> Answer:
+        still_fresh()
         try:
             response = self._sendgrid.send(mail)
         except http_errors.HTTPError as error:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import stripe
 
-from activities.systems import Answer, TryAgain
+from activities.systems import Answer, TryAgain, still_fresh
 from models.cases import ApplyOffer, Batch
 from models.customers import OfferRow
 from models.database import Database
@@ -74,8 +74,10 @@ class Offers:
             if waiting and in_force:
                 return Answer("refused", in_force, _detail(offer, given))
             if waiting and offer.what == "discount":
+                still_fresh()
                 await self._make_coupon(offer)
             for each in waiting:
+                still_fresh()
                 await self._stripe.v1.subscriptions.update_async(
                     each["id"],
                     _change(offer, batch),  # type: ignore[arg-type]

@@ -1,7 +1,11 @@
 """What an outside system has to offer to take part: the protocols behind `carry_out`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from time import monotonic
+from typing import Any, Final, Literal, Protocol
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -24,6 +28,33 @@ class TryAgain(Exception):
     """The system is certain that nothing happened (429, 503, no connection): free to repeat."""
 
 
+FRESH_S: Final = 5.0
+"""So soon after its claim an effect has to leave. Temporal gives a step to somebody else after ten seconds without a
+heartbeat, and cannot take it from one that only stands still (SIGSTOP, a frozen machine, a loop that starves)."""
+_claimed: ContextVar[float] = ContextVar("claimed")
+
+
+@contextmanager
+def claimed_at(moment: float) -> Iterator[None]:
+    """What is done within is done under a claim that was begun at `moment` of the monotonic clock."""
+    token = _claimed.set(moment)
+    try:
+        yield
+    finally:
+        _claimed.reset(token)
+
+
+def still_fresh() -> None:
+    """Asked right before anything leaves: did we stand still since the claim? Then the world may have moved on.
+
+    Raises:
+        TryAgain: too much time has passed; nothing has left.
+    """
+    moment = _claimed.get(None)
+    if moment is not None and monotonic() - moment > FRESH_S:
+        raise TryAgain(f"stood still for more than {FRESH_S:g} s after the claim")
+
+
 class Inside(Protocol):
     """Effects that are rows of ours: done in the transaction that claims them, so never in doubt."""
 
@@ -44,7 +75,7 @@ class Outside(Protocol):
         ...
 
     async def perform(self, effect: Any, batch: Batch, picture: Picture) -> Answer:
-        """Do it, with the effect's key as the provider's idempotency key.
+        """Do it, with the effect's key as the provider's idempotency key; asks `still_fresh` right before each call.
 
         Raises:
             TryAgain: certainly nothing happened. Any other exception leaves the effect in doubt until looked up.

@@ -98,11 +98,19 @@ async def claim(
     return row, True
 
 
-async def release(session: AsyncSession, key: str, claimed_at: datetime | None = None) -> None:
-    """Give back a claim under which nothing was done; with `claimed_at` only if it is still that claim."""
+async def release(session: AsyncSession, key: str, claimed_at: datetime, why: str = "") -> None:
+    """Give back a claim under which nothing was done, if it is still that claim and not another try's.
+
+    With `why` its holder knows that nothing was done; where somebody else has put it in doubt meanwhile, it is in doubt
+    no more.
+    """
     row = await session.get(EffectRow, key, with_for_update=True)
-    if row and row.state == "claimed" and claimed_at in (None, row.wall_claimed_at):
+    if row is None or row.wall_claimed_at != claimed_at:
+        return
+    if row.state == "claimed":
         await session.delete(row)
+    elif row.state == "in_doubt" and why:
+        await settle(session, key, "refused", why)
 
 
 async def done_keys(session: AsyncSession, keys: list[str]) -> set[str]:

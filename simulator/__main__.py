@@ -10,10 +10,12 @@ import asyncio
 import json
 import socket
 import sys
+from pathlib import Path
 
 import uvicorn
 
 from simulator.app import Simulator
+from simulator.memory import Memory
 from simulator.running import listening_socket, server_config
 
 
@@ -31,12 +33,13 @@ class AnnouncingServer(uvicorn.Server):
         sys.stdout.flush()
 
 
-async def serve(port: int, seed: int) -> None:
-    """Serve until a signal comes."""
+async def serve(port: int, seed: int, memory: Path | None = None) -> None:
+    """Serve until a signal comes; with a folder for its memory, from where an earlier process was killed."""
     simulator = Simulator(seed)
     listener = listening_socket(port)
     simulator.world.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    await AnnouncingServer(server_config(simulator), simulator.world.base_url).serve(sockets=[listener])
+    app = Memory(simulator, memory) if memory else None
+    await AnnouncingServer(server_config(simulator, app), simulator.world.base_url).serve(sockets=[listener])
 
 
 def main() -> None:
@@ -44,8 +47,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--memory", type=Path, help="a folder; what it holds of an earlier run goes on")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.port, arguments.seed))
+    asyncio.run(serve(arguments.port, arguments.seed, arguments.memory))
 
 
 if __name__ == "__main__":

@@ -83,6 +83,23 @@ async def ledger(sim: Simulator, body: Json) -> Json:
     return {"attempts": [asdict(entry) for entry in sim.world.ledger], "received": sim.world.received}
 
 
+@act("GET", "truth")
+async def truth(sim: Simulator, body: Json) -> Json:
+    """Every invoice in short, and every event by id and type: what a check of the whole world is made against."""
+    return {
+        "invoices": [
+            {
+                "id": invoice["id"],
+                "customer": invoice["customer"],
+                "status": invoice["status"],
+                "paid_at": invoice["status_transitions"]["paid_at"],
+            }
+            for invoice in sim.world.kinds.get("invoice", {}).values()
+        ],
+        "events": {event["id"]: event["type"] for event in sim.world.kinds.get("event", {}).values()},
+    }
+
+
 @act("POST", "reset")
 async def reset(sim: Simulator, body: Json) -> Json:
     await sim.reset(int(body.get("seed", sim.world.seed)))

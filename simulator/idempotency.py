@@ -35,12 +35,12 @@ class IdempotencyStore:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._kept: dict[str, _Kept] = {}
+        self.kept: dict[str, _Kept] = {}
         self._running: dict[str, str] = {}
 
     def clear(self) -> None:
         """Forget all keys."""
-        self._kept.clear()
+        self.kept.clear()
         self._running.clear()
 
     @staticmethod
@@ -50,9 +50,9 @@ class IdempotencyStore:
 
     def begin(self, key: str, digest: str) -> Answer | None:
         """The answer to replay, or None when the call shall run now (end it with `finish`)."""
-        kept = self._kept.get(key)
+        kept = self.kept.get(key)
         if kept is not None and self._world.now() - kept.at > DAY:
-            del self._kept[key]
+            del self.kept[key]
             kept = None
         other = kept.digest if kept else self._running.get(key)
         if other is not None and other != digest:
@@ -76,7 +76,7 @@ class IdempotencyStore:
         """The call ended; keep its answer unless it is None."""
         digest = self._running.pop(key, None)
         if digest is not None and answer is not None:
-            self._kept[key] = _Kept(digest, self._world.now(), answer)
+            self.kept[key] = _Kept(digest, self._world.now(), answer)
 
 
 def _error(status: int, message: str, **fields: Any) -> ApiError:

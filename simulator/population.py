@@ -1,7 +1,7 @@
 """People for the demo: who they are, how their cards answer, and what they do on which day."""
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -75,10 +75,10 @@ class Population:
         self._random = random.Random(seed)
         self.people: list[Person] = []
 
-    async def settle_in(self, count: int) -> None:
+    async def settle_in(self, count: int, personas: Sequence[Persona] = PERSONAS) -> None:
         """Make `count` customers who have paid once, in the personas' shares."""
-        pool = [persona for persona in PERSONAS for _ in range(persona.share)]
-        chosen = list(PERSONAS)[:count] + [self._random.choice(pool) for _ in range(max(0, count - len(PERSONAS)))]
+        pool = [persona for persona in personas for _ in range(persona.share)]
+        chosen = list(personas)[:count] + [self._random.choice(pool) for _ in range(max(0, count - len(personas)))]
         for number, persona in enumerate(chosen):
             self.people.append(await self._make(number, persona))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import uvicorn
+from starlette.types import ASGIApp
 
 from simulator.app import Simulator
 from simulator.faults import CuttableProtocol
@@ -190,10 +191,10 @@ def listening_socket(port: int) -> socket.socket:
     return listener
 
 
-def server_config(simulator: Simulator) -> uvicorn.Config:
-    """How the simulator is served; cut connections are meant, so the server must not log them as errors."""
+def server_config(simulator: Simulator, app: ASGIApp | None = None) -> uvicorn.Config:
+    """How the simulator, or `app` around it, is served; cut connections are meant and not logged as errors."""
     return uvicorn.Config(
-        simulator.app,
+        app or simulator.app,
         http=CuttableProtocol,
         log_level="critical",
         access_log=False,

@@ -49,7 +49,7 @@ class MailSettings:
 
 @dataclass(frozen=True)
 class Mail:
-    """One accepted message to one personalization. `at` is simulated unix seconds."""
+    """One accepted message to one personalization. `at` is simulated unix seconds, `wall` real ones."""
 
     id: str
     at: int
@@ -61,6 +61,7 @@ class Mail:
     headers: dict[str, str]
     custom_args: dict[str, str]
     categories: list[str]
+    wall: float = 0.0
 
 
 class SendGrid:
@@ -78,7 +79,7 @@ class SendGrid:
         self.settings = MailSettings()
         self.mailbox: list[Mail] = []
         self.events_sent = 0
-        self._dice = random.Random(self._world.seed + 3)
+        self.dice = random.Random(self._world.seed + 3)
 
     async def open(self) -> None:
         """Get ready to send events."""
@@ -114,6 +115,17 @@ class SendGrid:
         )
         return base64.b64encode(encoded).decode()
 
+    def private_key(self) -> bytes:
+        """The signing key, for whoever keeps it."""
+        plain = serialization.NoEncryption()
+        return self._key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, plain)
+
+    def use_key(self, key: bytes) -> None:
+        """Sign with a key that was kept."""
+        loaded = serialization.load_der_private_key(key, None)
+        if isinstance(loaded, ec.EllipticCurvePrivateKey):
+            self._key = loaded
+
     async def answer(self, request: Request) -> Response:
         """One HTTP exchange on /v3/."""
         fault = self._faults.strike(request.method, request.url.path)
@@ -133,7 +145,7 @@ class SendGrid:
         problems = mail_problems(body)
         if problems:
             return _errors(400, problems)
-        message_id = uuid.UUID(int=self._dice.getrandbits(128)).hex[:22]
+        message_id = uuid.UUID(int=self.dice.getrandbits(128)).hex[:22]
         self._accept(body, message_id)
         if fault is not None and fault.kind == "slow_after":
             await asyncio.sleep(fault.seconds)
@@ -188,6 +200,7 @@ class SendGrid:
                 headers={**body.get("headers", {}), **person.get("headers", {})},
                 custom_args={**body.get("custom_args", {}), **person.get("custom_args", {})},
                 categories=body.get("categories", []),
+                wall=self._world.wall(),
             )
             reachable = [address for address in mail.to if address not in self.settings.suppressed]
             if reachable:
@@ -209,14 +222,14 @@ class SendGrid:
             **mail.custom_args,
             "email": address,
             "event": kind,
-            "sg_event_id": uuid.UUID(int=self._dice.getrandbits(128)).hex,
+            "sg_event_id": uuid.UUID(int=self.dice.getrandbits(128)).hex,
             "sg_message_id": f"{mail.id}.recvd-simulated",
             "timestamp": self._world.now(),
             **extra,
         }
 
     def _tell(self, url: str, events: list[Json]) -> None:
-        copies = 2 if self._dice.random() < self.settings.duplicate else 1
+        copies = 2 if self.dice.random() < self.settings.duplicate else 1
         for _ in range(copies):
             task = asyncio.create_task(self._deliver(url, orjson.dumps(events)))
             self._tasks.add(task)

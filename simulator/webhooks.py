@@ -73,13 +73,14 @@ class Courier:
     def __init__(self, world: World) -> None:
         self._world = world
         self._tasks: set[asyncio.Task[None]] = set()
+        self.under_way: set[Delivery] = set()
         self._session: aiohttp.ClientSession | None = None
         self._reset_state()
 
     def _reset_state(self) -> None:
         self.manners = Manners()
         self.counters = Counters()
-        self._dice = random.Random(self._world.seed + 2)
+        self.dice = random.Random(self._world.seed + 2)
         self._slots = asyncio.Semaphore(self.manners.concurrency)
         self._held: dict[tuple[str, str], list[Delivery]] = {}
         self._latest: dict[tuple[str, str], Delivery] = {}
@@ -122,11 +123,11 @@ class Courier:
         for endpoint in self._world.kinds.get("webhook_endpoint", {}).values():
             if not {"*", event["type"]} & set(endpoint["enabled_events"]):
                 continue
-            if self._dice.random() < self.manners.lost:
+            if self.dice.random() < self.manners.lost:
                 self.counters.lost += 1
                 continue
             self._dispatch(endpoint, event)
-            if self._dice.random() < self.manners.duplicate:
+            if self.dice.random() < self.manners.duplicate:
                 self.counters.duplicates += 1
                 self._dispatch(endpoint, event)
 
@@ -134,8 +135,8 @@ class Courier:
         subject = (endpoint["id"], event["data"]["object"].get("id", ""))
         delivery = Delivery(endpoint, event, self.counters.events, subject)
         low, high = self.manners.delay_seconds
-        held = self._dice.random() < self.manners.out_of_order
-        delay = self._dice.uniform(low, high)
+        held = self.dice.random() < self.manners.out_of_order
+        delay = self.dice.uniform(low, high)
         before: Delivery | None = None
         if held:
             self._held.setdefault(subject, []).append(delivery)
@@ -144,7 +145,9 @@ class Courier:
             self._latest[subject] = delivery
         task = asyncio.create_task(self._bring(delivery, held, delay, before))
         self._tasks.add(task)
+        self.under_way.add(delivery)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self.under_way.discard(delivery))
 
     async def _bring(self, delivery: Delivery, held: bool, delay: float, before: Delivery | None) -> None:
         if held:

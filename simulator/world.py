@@ -93,7 +93,8 @@ class World:
     def __init__(self, seed: int = 1) -> None:
         self.base_url = ""
         self.on_event: Callable[[Json], None] = lambda event: None
-        self._numbers = 0  # goes on after a reset: whoever remembers an old id must not meet it again
+        self.wall: Callable[[], float] = time.time
+        self.numbers_taken = 0  # goes on after a reset: whoever remembers an old id must not meet it again
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
@@ -115,21 +116,21 @@ class World:
 
     def now(self) -> int:
         """Simulated unix time in seconds."""
-        return int(time.time() + self.clock_offset)
+        return int(self.wall() + self.clock_offset)
 
     def set_clock(self, unix: float) -> None:
         """Make `now()` return `unix`; from there it runs on with real time."""
-        self.clock_offset = unix - time.time()
+        self.clock_offset = unix - self.wall()
 
     def new_id(self, kind: str) -> str:
         """A fresh id such as in_00000000000012."""
-        self._numbers += 1
-        return f"{PREFIXES[kind]}_{self._numbers:014d}"
+        self.numbers_taken += 1
+        return f"{PREFIXES[kind]}_{self.numbers_taken:014d}"
 
     def number(self, prefix: str) -> str:
         """A fresh id outside Stripe's objects, e.g. req_…"""
-        self._numbers += 1
-        return f"{prefix}_{self._numbers:014d}"
+        self.numbers_taken += 1
+        return f"{prefix}_{self.numbers_taken:014d}"
 
     def add(self, body: Json) -> Json:
         """Keep an object built by stripe_objects."""

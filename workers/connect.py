@@ -24,6 +24,12 @@ TASK_QUEUE: Final = "playbooks"
 GRACE: Final = timedelta(seconds=130)
 """A deploy waits this long for running activities: longer than any of them may take, so no charge is cut."""
 
+TASKS_AT_ONCE: Final = 4
+STEPS_AT_ONCE: Final = 16
+"""How much one worker takes on at a time. What it has not taken on waits at the server, whose clocks for it do not run
+yet; the SDK's hundred of each are too many for one core on a billing day: tasks outlast their ten seconds, heartbeats
+do not get out, and all of it is done again and again."""
+
 
 def sandbox() -> SandboxedWorkflowRunner:
     """The workflow sandbox, with our own pure modules passed through."""
@@ -100,6 +106,8 @@ def playbook_worker(
         "workflow_runner": sandbox(),
         "graceful_shutdown_timeout": GRACE,
         "disable_eager_activity_execution": True,
+        "max_concurrent_workflow_tasks": TASKS_AT_ONCE,
+        "max_concurrent_activities": STEPS_AT_ONCE,
         **more,
     }
     return Worker(client, task_queue=task_queue, **options)

@@ -115,7 +115,7 @@ async def _stage(seed: int, console: Console) -> AsyncIterator[Stage]:
         )
         simulator_url = await stack.enter_async_context(_simulator_process(seed))
         settings = _settings(temporal, simulator_url)
-        env = _env(settings)
+        env = environment_of(settings)
         database = Database(settings.database_url)
         stack.push_async_callback(database.close)
         await migrate.upgrade(database)
@@ -161,7 +161,8 @@ def _settings(temporal: Server, simulator_url: str) -> Settings:
     )
 
 
-def _env(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The settings as the environment of a process of ours."""
     plain = settings.model_dump()
     out = {}
     for name, value in plain.items():

@@ -18,7 +18,7 @@ from activities.systems import TryAgain
 from models.cases import Batch, SetAccess
 from models.database import Database
 from models.picture import Picture
-from models.tables import Access, wall
+from models.tables import Access, EffectRow, wall
 from workers.settings import Settings
 
 PRIVATE = [
@@ -291,6 +291,9 @@ async def test_a_refused_product_is_tried_again_later_and_the_row_is_kept(databa
             now=wall(),
         )
         effect = SetAccess(key="case/1", title="Restrict", level="restricted")
+        async with database.writing() as session:
+            claim: dict[str, Any] = {"case_id": "case", "account_id": "cus_1", "playbook": "p", "step": "restrict"}
+            session.add(EffectRow(key=effect.key, kind="access", title="Restrict", state="claimed", at=wall(), **claim))
         with pytest.raises(TryAgain) as told:
             await access.perform(effect, batch, Picture())
         assert str(told.value).startswith(
