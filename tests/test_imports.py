@@ -197,7 +197,8 @@ def test_everything_public_has_a_docstring() -> None:
 
 
 def test_importing_the_playbooks_loads_no_client_of_the_outside_world() -> None:
-    program = "import sys, workflows; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    named = "import sys, workflows; workflows.PLAYBOOKS, workflows.JOBS; "
+    program = named + "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "workflows" in loaded.stdout.split()
     assert OUTSIDE & set(loaded.stdout.split()) == set()
@@ -224,6 +225,8 @@ async def test_inside_the_sandbox_no_run_ever_sees_stripe(sandboxes: list[Any], 
     inside = [set(each.importer.new_modules) for each in sandboxes]
     assert {each.instance_details.defn.cls for each in sandboxes} == {*PLAYBOOKS, *JOBS}
     assert any(each.instance_details.info.workflow_id == person.case for each in sandboxes), "the run itself"
-    assert all("workflows.playbook" in modules for modules in inside), "these are the sandbox's modules"
+    for each, modules in zip(sandboxes, inside, strict=True):
+        playbooks = {playbook.__module__ for playbook in (*PLAYBOOKS, *JOBS)} & modules
+        assert playbooks == {each.instance_details.defn.cls.__module__}, "its own, and no other: each costs 3 ms a run"
     seen = {name.split(".")[0] for modules in inside for name in modules}
     assert seen & (OUTSIDE | {"fastapi", "activities", "web", "workers", "simulator"}) == set()

@@ -133,13 +133,17 @@ class Town:
             return True
         await self.simulator.advance(amount.total_seconds())
         still_runs = await self.skipper.fast_forward(self.run(case), amount)
+        if still_runs:
+            await self._idle(case)
         await self.arrive()
         return still_runs
 
     async def _idle(self, case: str) -> None:
         """Wait until the worker has nothing in hand; not for ever, for there may be none."""
         for _ in range(200):
-            if not (await self.run(case).describe()).raw_description.HasField("pending_workflow_task"):
+            described = (await self.run(case).describe()).raw_description
+            first_tries = [each for each in described.pending_activities if each.attempt == 1]
+            if not described.HasField("pending_workflow_task") and not first_tries:
                 return
             await asyncio.sleep(0.01)
 
