@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, col, delete
 from temporalio.client import Client
 
 from activities.outgoing_webhooks import signed_headers
@@ -126,12 +126,11 @@ class Kit:
 
     async def use(self, account: str, metric: str, per_day: int, *, days: tuple[int, int], today: date) -> None:
         """`per_day` of a metric on each day from `days[0]` up to but not including `days[1]`, counted from today."""
-        await self.add(
-            *(
-                UsageDay(account_id=account, metric=metric, day=today + timedelta(days=day), count=per_day)
-                for day in range(*days)
-            )
-        )
+        dates = [today + timedelta(days=day) for day in range(*days)]
+        counted = (col(UsageDay.account_id) == account, col(UsageDay.metric) == metric, col(UsageDay.day).in_(dates))
+        async with self.place.database.writing() as session:
+            await session.exec(delete(UsageDay).where(*counted))
+            session.add_all(UsageDay(account_id=account, metric=metric, day=day, count=per_day) for day in dates)
 
     async def tell(
         self,
