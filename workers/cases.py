@@ -10,7 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from models import doubts, ledger
 from models.database import Database
 from models.money import money
-from models.tables import CaseNote, CaseRow, EffectRow, wall
+from models.tables import CaseNote, CaseRow, EffectRow, TaskRow, wall
 from workers.console import complain
 
 FORMAT = "%Y-%m-%d %H:%M"
@@ -77,6 +77,31 @@ async def story(database: Database, case_id: str) -> dict[str, Any]:
         "subjects": [row.subject for row in subjects],
         "lines": sorted(lines, key=lambda line: line["at"]),
     }
+
+
+async def tasks(database: Database, owner: str = "", *, everything: bool = False) -> list[dict[str, str]]:
+    """Tasks as rows of text, the one due first at the top. `outcomes` is empty where no run waits for one of a few."""
+    async with database.reading() as session:
+        statement = select(TaskRow).order_by(col(TaskRow.due_at), col(TaskRow.key))
+        if owner:
+            statement = statement.where(TaskRow.owner == owner)
+        if not everything:
+            statement = statement.where(col(TaskRow.done_at).is_(None))
+        rows = (await session.exec(statement)).all()
+    return [
+        {
+            "due": row.due_at.strftime(FORMAT),
+            "owner": row.owner,
+            "account": row.account_id,
+            "task": row.title,
+            "case": row.case_id,
+            "step": row.key.split("/")[-2],
+            "outcomes": row.answers.replace(" ", " | "),
+            "outcome": row.outcome,
+            "key": row.key,
+        }
+        for row in rows
+    ]
 
 
 async def settle(database: Database, key: str, word: str, by: str) -> int:

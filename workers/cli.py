@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from workers.case_commands import cases_app, tasks_app
 from workers.cli_authors import register
 from workers.console import AsJson, complain, run
 from workers.intake_commands import events_app, import_command, inbox_app
@@ -31,8 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-cases_app = typer.Typer(help="See cases, and steer their runs.", no_args_is_help=True)
 app.add_typer(cases_app, name="cases")
+app.add_typer(tasks_app, name="tasks")
 register(app)
 app.command()(scan)
 app.add_typer(schedules_app, name="schedules")
@@ -42,9 +42,6 @@ app.command("import")(import_command)
 app.command("reconcile")(reconcile_command)
 keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
-
-By = Annotated[str, typer.Option(help="Who says so; kept in the case's history.")]
-CaseId = Annotated[str, typer.Argument(help="The case's id, such as payment-failure/in_123.")]
 
 
 def main() -> NoReturn:
@@ -263,119 +260,6 @@ def _report(report: "Report", as_json: bool) -> int:
         looked = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(report.counts.items()))
         console.print(f"{'Broken' if report.violations else 'Clean'}: {len(report.violations)} violations; {looked}.")
     return 1 if report.violations else 0
-
-
-@cases_app.command("list")
-def list_cases(
-    as_json: AsJson = False,
-    everything: Annotated[bool, typer.Option("--all", help="Ended cases too.")] = False,
-) -> None:
-    """Open cases, those with the most at stake first."""
-    from workers import cases as case_commands
-    from workers.databases import open_database
-    from workers.settings import Settings
-
-    async def work() -> None:
-        async with open_database(Settings()) as database:
-            rows = await case_commands.listed(database, everything=everything)
-        if as_json:
-            Console().print_json(json.dumps(rows))
-            return
-        table = Table("Case", "Account", "State", "Next", "When (UTC)", "At stake")
-        for row in rows:
-            table.add_row(row["case"], row["account"], row["state"], row["next"], row["next_at"], row["at_stake"])
-        Console().print(table if rows else "No case is open.")
-
-    run(work())
-
-
-@cases_app.command("show")
-def show(case: CaseId, as_json: AsJson = False) -> None:
-    """One case's story: every effect done, held back or in doubt, with the reason."""
-    from workers import cases as case_commands
-    from workers.databases import open_database
-    from workers.settings import Settings
-
-    async def work() -> None:
-        async with open_database(Settings()) as database:
-            story = await case_commands.story(database, case)
-        if as_json:
-            Console().print_json(json.dumps(story))
-            return
-        console = Console()
-        console.print(f"[bold]{story['case']}[/]  account {story['account']}  {story['state']}  {story['at_stake']}")
-        table = Table("When (UTC)", "Step", "What", "State", "Why")
-        for line in story["lines"]:
-            table.add_row(line["at"], line["step"], line["what"], line["state"], line["why"])
-        console.print(table)
-
-    run(work())
-
-
-def _steer(name: str, case: str, *arguments: Any) -> None:
-    from workers import cases as case_commands
-    from workers.connect import connect
-    from workers.settings import Settings
-
-    async def work() -> None:
-        said = await case_commands.steer(await connect(Settings()), case, name, *arguments)
-        Console().print(said)
-
-    run(work())
-
-
-@cases_app.command()
-def pause(case: CaseId, by: By = "the command line") -> None:
-    """Stop the run's clock; what is left moves by as long as the pause lasts."""
-    _steer("pause", case, by)
-
-
-@cases_app.command()
-def resume(case: CaseId, by: By = "the command line") -> None:
-    """Let a paused run go on."""
-    _steer("resume", case, by)
-
-
-@cases_app.command()
-def snooze(case: CaseId, days: Annotated[int, typer.Argument(help="1 to 90")], by: By = "the command line") -> None:
-    """Move everything that is left by some days."""
-    _steer("snooze", case, days, by)
-
-
-@cases_app.command()
-def skip(
-    case: CaseId, step: Annotated[str, typer.Argument(help="The step's name")], by: By = "the command line"
-) -> None:
-    """Leave out one step that is still ahead."""
-    _steer("skip", case, step, by)
-
-
-@cases_app.command()
-def end(case: CaseId, by: By = "the command line") -> None:
-    """End the run now and give back what it took away: banner, risk signal, restriction."""
-    _steer("end", case, by)
-
-
-@cases_app.command()
-def settle(
-    key: Annotated[str, typer.Argument(help="The effect's key, as `cases show --json` and the person's task name it.")],
-    word: Annotated[str, typer.Argument(help="done or not_done.")],
-    by: By = "the command line",
-) -> None:
-    """Say what became of an effect in doubt, such as a mail whose answer was lost. It is not done again either way.
-
-    Exit code 1 if it is not in doubt, 2 if the word is neither done nor not_done.
-    """
-
-    from workers import cases as case_commands
-    from workers.databases import open_database
-    from workers.settings import Settings
-
-    async def work() -> int:
-        async with open_database(Settings()) as database:
-            return await case_commands.settle(database, key, word, by)
-
-    run(work())
 
 
 @app.command()

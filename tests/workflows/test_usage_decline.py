@@ -1,6 +1,8 @@
 """Usage decline, line by line of the ledger (P3): the plan, day by day. How a run ends is in `test_usage_endings`."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from models.customers import Contact, OfferRow, Owner
 from models.tables import RiskSignal
 from tests.playbook_kit import Kit
 from tests.town import DAY
+from tests.workers.test_cli import holdfast
 
 MODERATE = {
     0.0: ["banner usage.d1"],
@@ -252,6 +255,29 @@ async def test_p3_11_o6_in_enterprise_the_lead_approves_the_discount_first(kit: 
     assert (await run.calendar())[14.04] == ["offer", "email usage.discount"]
     (offer,) = await kit.place.rows(OfferRow)
     assert (offer.pct, offer.approver) == (20, "csm-lead")
+
+
+async def test_p0_12_a_lead_without_the_web_ui_lists_the_task_and_answers_it(kit: Kit, tmp_path: Path) -> None:
+    account = await falling(kit, 6, segment="enterprise", health=20)
+    run = await kit.start("usage.declined", account, value="moderate")
+    await run.to_day(13)
+    there = {
+        "DATABASE_URL": kit.place.database.engine.url.set(drivername="sqlite").render_as_string(),
+        "TEMPORAL_ADDRESS": kit.place.client.service_client.config.target_host,
+    }
+    code, out, _ = await holdfast(tmp_path, "tasks", "list", "--owner", "csm-lead", "--json", **there)
+    overdue, task = json.loads(out)
+    assert (overdue["task"], overdue["outcomes"]) == ("Overdue: Call about the falling usage", "")
+    assert (code, task["case"], task["outcomes"]) == (0, run.case, "approved | refused")
+    code, _, err = await holdfast(tmp_path, "cases", "answer", run.case, task["step"], "perhaps", **there)
+    assert code == 1
+    assert "'perhaps' is not an outcome of this task; these are: approved, refused" in err
+    code, _, _ = await holdfast(tmp_path, "cases", "answer", run.case, task["step"], "refused", "--by", "ana", **there)
+    await kit.place.pass_time(run.case, timedelta(minutes=1))
+    assert code == 0
+    _, out, _ = await holdfast(tmp_path, "tasks", "list", "--owner", "csm-lead", "--json", **there)
+    assert [each["task"] for each in json.loads(out)] == [overdue["task"]]
+    assert await kit.place.rows(OfferRow) == []
 
 
 async def test_p3_11_o6_refused_by_the_lead_nothing_is_offered(kit: Kit) -> None:
