@@ -6,7 +6,7 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench bench-scan bench-import chaos crash sim deploy-drill mutants fuzz clean restore-drill
+.PHONY: help setup demo test check format up lock bench bench-scan bench-import chaos cluster crash sim deploy-drill mutants fuzz clean restore-drill
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ fuzz: $(STAMP) ## a million hostile inputs in some minutes (RUNS=10000 for fewer
 
 chaos: $(STAMP) ## 5,000 real cases while everything is killed, stopped and cut off (CASES=300, SEED=2, ARGS=)
 	@$(BIN)/python -m bench.chaos --cases $(or $(CASES),5000) --seed $(or $(SEED),1) $(ARGS)
+
+cluster: $(STAMP) ## months of a crowd on the shape of production: a Temporal cluster on PostgreSQL, two of everything (CASES=, ARGS=)
+	@$(BIN)/python -m bench.cluster --cases $(or $(CASES),400) $(ARGS)
 
 crash: $(STAMP) ## a crash at every point of every playbook, and at any two (ARGS="--playbook renewal" for a part)
 	@$(BIN)/python -m tests.crash $(ARGS)

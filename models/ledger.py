@@ -74,6 +74,8 @@ async def claim(
     known = await session.get(EffectRow, effect.key)
     if known:
         return known, False
+    # The moment the gate is asked, not the moment it has answered: news that comes in between is later than the claim.
+    asked_at = wall()
     held = await ask(Asked(session, case, batch, effect, picture, parting, offers))
     if held and held.until:
         return held, False
@@ -91,6 +93,7 @@ async def claim(
         reason=held.reason if held else "",
         detail=detail,
         at=batch.now,
+        wall_claimed_at=asked_at,
         wall_settled_at=wall() if held else None,
     )
     session.add(row)

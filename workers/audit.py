@@ -66,8 +66,10 @@ async def nothing_after_the_money(session: AsyncSession, report: Report) -> None
         mine = subjects.get(effect.case_id, [])
         if effect.step.startswith("ending:") or "/ending:" in effect.key or not mine:
             continue
-        if all(subject in paid for subject in mine) and effect.wall_claimed_at > max(paid[each] for each in mine):
-            report.broken("after the money", effect.key)
+        if all(subject in paid for subject in mine):
+            late = effect.wall_claimed_at - max(paid[each] for each in mine)
+            if late > timedelta():
+                report.broken("after the money", f"{effect.key}, by {late.total_seconds():.3f} s")
 
 
 async def nothing_after_the_end(session: AsyncSession, report: Report) -> None:

@@ -149,6 +149,13 @@ def _flags(
     for key in search_attributes:
         kind = key.indexed_value_type.name.title().replace("_", "")
         flags += ["--search-attribute", f"{key.name}={kind}"]
+    for setting in dynamic_settings(skip_time=skip_time, fast_timers=fast_timers):
+        flags += ["--dynamic-config-value", setting]
+    return flags
+
+
+def dynamic_settings(*, skip_time: bool, fast_timers: bool) -> list[str]:
+    """What the server is told beyond its ports and store, `key=JSON` each."""
     # A search attribute added to an older database can then be used at once, not after 10 s; the CLI sets it too.
     settings = ["system.forceSearchAttributesCacheRefreshOnRead=true"]
     # By default a shard reads each of its queues twenty times a second: alone, a step then waits 50 ms at each turn.
@@ -158,9 +165,7 @@ def _flags(
         settings += ["frontend.WorkflowTimeSkippingEnabled=true", "system.workflowTimeSkippingEnabled=true"]
     if fast_timers:
         settings += ['history.timerProcessorMaxTimeShift="5ms"']
-    for setting in settings:
-        flags += ["--dynamic-config-value", setting]
-    return flags
+    return settings
 
 
 class _Process:

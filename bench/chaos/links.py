@@ -10,6 +10,14 @@ HOST: Final = "127.0.0.1"
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Link:
     """A port that leads to one of `targets`, in turn, so that the same link is also a balancer.
 

@@ -5,7 +5,6 @@ import base64
 import contextlib
 import random
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
 from activities.billing import close_stripe_client, stripe_client
 from bench.chaos.crowd import Sender
-from bench.chaos.links import HOST, Link
+from bench.chaos.links import HOST, Link, free_port
 from bench.chaos.parts import Ours, Part, PostgresPart, SimulatorPart, TemporalPart
 from bench.chaos.postgres import Postgres
+from bench.cluster.server import ClusterServer
 from models.database import Database
 from simulator.running import SimulatorControl
 from workers import migrate
@@ -60,17 +60,22 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, seed: int) -> AsyncIterator[Stage]:
-    """Start everything in `folder`, and end it."""
-    found = await find(need_time_skipping=True)
+async def stage(folder: Path, seed: int, shards: int = 0) -> AsyncIterator[Stage]:
+    """Start everything in `folder`, and end it. With `shards` Temporal is the cluster's server, on PostgreSQL."""
     async with AsyncExitStack() as stack:
         postgres = Postgres(free_port())
         stack.push_async_callback(postgres.stop)
-        temporal = TemporalPart(found, folder / "temporal.db", folder / "temporal.log")
-        stack.push_async_callback(temporal.stop)
         simulator = SimulatorPart(folder, seed)
         stack.push_async_callback(simulator.stop)
-        await asyncio.gather(postgres.start(), temporal.start(), simulator.start())
+        await asyncio.gather(postgres.start(), simulator.start())
+        temporal: TemporalPart | ClusterServer
+        if shards:
+            temporal = ClusterServer(postgres, folder, shards)
+        else:
+            found = await find(need_time_skipping=True)
+            temporal = TemporalPart(found, folder / "temporal.db", folder / "temporal.log")
+        stack.push_async_callback(temporal.stop)
+        await temporal.start()
         doors = [free_port(), free_port()]
         links = [
             Link("database", postgres.port),
@@ -102,8 +107,7 @@ async def stage(folder: Path, seed: int) -> AsyncIterator[Stage]:
         await control.webhooks(**MANNERS)
         # An account that has bought the Email Activity API: what it shows settles most mails in doubt.
         await control.sendgrid(activity=True)
-        assert temporal.server is not None
-        client = await Client.connect(temporal.server.address, data_converter=pydantic_data_converter)
+        client = await Client.connect(f"{HOST}:{temporal.port}", data_converter=pydantic_data_converter)
         sender = Sender(
             session, settings.public_url, settings.senders_secrets[0], settings.tokens[0], random.Random(seed + 7)
         )
@@ -152,14 +156,6 @@ def _settings(database_url: str, ports: dict[str, int]) -> Settings:
         holdfast_settle_s=SETTLE_S,
         holdfast_sweep_s=SWEEP_S,
     )
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def _answers(session: aiohttp.ClientSession, url: str, folder: Path) -> None:
