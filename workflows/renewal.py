@@ -29,6 +29,8 @@ class Renewal(Playbook):
         facts.SUBSCRIPTION_CANCELLED,
     )
     watches = "contract"
+    precedence = "renewal"
+    gives_way = "wait"
     one_for_each_subject = True
     cooldown_days = 0
     writes_to = "champion"

@@ -11,10 +11,10 @@ from models import ledger
 from models.cases import Batch, Charge, Email
 from models.facts import INVOICE_PAID, PAID_BY_RETRY
 from models.picture import Picture
-from models.policy import Offers
+from models.policy import Policy
 from models.tables import EffectRow, InboxEvent
 from tests.activities.test_lost_answers import batch, case_of
-from tests.town import Customer, Town
+from tests.town import ALWAYS, Customer, Town
 from workers.routing import StartRun
 from workflows.payment_failure import PaymentFailure
 
@@ -66,7 +66,13 @@ async def test_one_claim_of_two_is_fresh(place: Town) -> None:
     for _ in range(2):
         async with place.database.writing() as session:
             _, claimed = await ledger.claim(
-                session, batch(person, effect), effect, Picture(), parting=False, detail={}, offers=Offers()
+                session,
+                batch(person, effect),
+                effect,
+                Picture(),
+                parting=False,
+                detail={},
+                policy=Policy.model_validate(ALWAYS),
             )
             fresh.append(claimed)
     assert fresh == [True, False]
@@ -102,7 +108,13 @@ async def test_a_case_that_ended_after_the_batch_began_claims_nothing(place: Tow
         session.add(case)
     async with place.database.writing() as session:
         row, _ = await ledger.claim(
-            session, batch(person, effect), effect, Picture(), parting=False, detail={}, offers=Offers()
+            session,
+            batch(person, effect),
+            effect,
+            Picture(),
+            parting=False,
+            detail={},
+            policy=Policy.model_validate(ALWAYS),
         )
     assert isinstance(row, EffectRow)
     assert (row.state, row.rule, row.reason) == ("dropped", "case_is_open", "the case has ended: ended_by_lead")
