@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import date, timedelta
 from typing import Final
 
-from sqlmodel import col, select
+from sqlmodel import col, func, select
 
 from models.asking import COUNTS, Asked, Held, one_at_a_time, waits_since
 from models.cases import Email
@@ -52,17 +52,21 @@ async def the_caps_hold(asked: Asked) -> Held | None:
 async def _days(asked: Asked, today: date, reader: str) -> Counter[date]:
     """How many contacts were made on each of the last seven days: with a reader by marketing mail, else all of an
     account's that no law asked for."""
-    statement = select(EffectRow.contact_on).where(
-        col(EffectRow.contact_on) > today - DAY * WEEK,
-        col(EffectRow.state).in_(COUNTS),
-        EffectRow.key != asked.effect.key,
+    statement = (
+        select(EffectRow.contact_on, func.count())  # type: ignore[type-var]
+        .where(
+            col(EffectRow.contact_on) > today - DAY * WEEK,
+            col(EffectRow.state).in_(COUNTS),
+            EffectRow.key != asked.effect.key,
+        )
+        .group_by(col(EffectRow.contact_on))
     )
     if reader:
         statement = statement.where(EffectRow.reader == reader, EffectRow.nature == "marketing")
     else:
         mine = EffectRow.account_id == asked.batch.account
         statement = statement.where(mine, col(EffectRow.nature).in_(("marketing", "service")))
-    return Counter(day for day in (await asked.session.exec(statement)).all() if day)
+    return Counter({day: count for day, count in (await asked.session.exec(statement)).all() if day})
 
 
 def _is_full(day: date, heard: Counter[date], a_day: int, a_week: int) -> bool:

@@ -224,7 +224,7 @@ class Renewal(Playbook):
 
     def note(self, title: str, template: str, *, owner: str = "", due_in_days: float = 1, **fields: str | int) -> None:
         """A task with its guide."""
-        self.task(title, template=template, owner=owner, due_in_days=due_in_days, **fields)
+        self.task(title, template=template, owner=owner, favour="", due_in_days=due_in_days, **fields)
 
 
 OVERLAY = {
