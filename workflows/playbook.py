@@ -363,10 +363,10 @@ class Playbook(Commands, Verbs):
         notes, self._notes = tuple(self._notes), []
         partings = {kind: self._parting(kind, partial(self.part, kind)) for kind in self.ends_on}
         upcoming = next(iter(self._ahead()), None)
-        held = False
+        self._held = False
         while True:
             # Paused while it waits for its hour, a step only looks, and goes on waiting.
-            only_looks = held and self._paused_at is not None and workflow.patched("held-steps-stay-paused")
+            only_looks = self._held and self._paused_at is not None and workflow.patched("held-steps-stay-paused")
             spoken = self._spoken
             self._batches += 1
             batch = Batch(
@@ -406,6 +406,7 @@ class Playbook(Commands, Verbs):
             outcome = await self._unless_ended(carrying, closing)
             if outcome is None:
                 self._queued.clear()
+                self._held = False
                 return
             self._take_in(outcome)
             if outcome.over:
@@ -415,8 +416,8 @@ class Playbook(Commands, Verbs):
                 continue
             if outcome.wait_until is None:
                 self._queued.clear()
+                self._held = False
                 return
-            held = True
             await self._hold(outcome.wait_until, title)
             if self._last:
                 # What comes next keeps its distance from when this really went out.
@@ -424,7 +425,7 @@ class Playbook(Commands, Verbs):
 
     async def _hold(self, until: datetime, title: str) -> None:
         """Wait with a step that was held back; whatever is said to the run wakes it, for it may be the money."""
-        spoken = self._spoken
+        spoken, self._held = self._spoken, True
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: self._spoken != spoken,

@@ -1,6 +1,6 @@
 """Working hours where the reader is (P0.17): both ends, zones of half an hour, changes of clocks, nights, holidays."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
