@@ -1,4 +1,4 @@
-"""An account's story: every contact and every one that was not made, with the reason, beside cases, tasks and offers."""
+"""An account's story: every contact and every one that was not made, with the reason, beside cases and tasks."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,7 +56,8 @@ async def story_of(session: AsyncSession, account: str) -> Story:
     Raises:
         NoSuchAccount: nothing is known of it.
     """
-    statement = select(CaseRow).where(CaseRow.account_id == account).order_by(col(CaseRow.opened_at).desc())
+    statement = select(CaseRow).where(CaseRow.account_id == account)
+    statement = statement.order_by(col(CaseRow.opened_at).desc(), col(CaseRow.id))
     cases = list((await session.exec(statement)).all())
     if not cases and await session.get(Account, account) is None:
         raise NoSuchAccount(f"there is no account {account!r}: it has no row and no case")

@@ -24,9 +24,9 @@ def is_staff(path: str) -> bool:
 class StaffOnly:
     """ASGI middleware before the staff pages.
 
-    With a password it is asked for (HTTP Basic, whatever the user name). Without one a page is shown only to a client on
-    a loopback address that asked for a loopback name: a proxy that forgets X-Forwarded-For has another name, and so has
-    a page elsewhere whose name was made to lead here.
+    With a password it is asked for (HTTP Basic, whatever the user name). Without one a page is shown only to a client
+    on a loopback address that asked for a loopback name: a proxy that forgets X-Forwarded-For has another name, and so
+    has a page elsewhere whose name was made to lead here.
     """
 
     def __init__(self, app: ASGIApp, password: str) -> None:

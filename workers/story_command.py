@@ -17,8 +17,7 @@ def story(
     as_json: AsJson = False,
     temporal_ui: Annotated[str, typer.Option(help="URL of the Temporal Web UI, to link runs to.")] = "",
 ) -> None:
-    """An account's story in order: contacts, what was not sent or had to wait, with the rule and the reason; cases,
-    tasks and offers.
+    """An account's story in order: what was sent, what was not or had to wait, by which rule and why; cases, offers.
 
     Exit code 1 if nothing is known of the account.
     """
