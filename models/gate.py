@@ -205,9 +205,9 @@ BEFORE_THE_END: Final[tuple[Rule, ...]] = (nothing_is_on_hold, nobody_more_urgen
 """What can make a last step wait. Asked before its case is closed: afterwards nobody looks at the money any more."""
 
 
-async def ask(asked: Asked, rules: Sequence[Rule] = RULES) -> Held | None:
-    """The first rule that objects, or None: go."""
-    for rule in rules:
+async def ask(asked: Asked, rules: Sequence[Rule] | None = None) -> Held | None:
+    """The first rule that objects, of all of them unless some are named; None: go."""
+    for rule in RULES if rules is None else rules:
         held = await rule(asked)
         if held:
             return held
