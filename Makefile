@@ -17,8 +17,8 @@ setup: $(STAMP) ## the environment in .venv, and a Temporal server
 demo: $(STAMP) ## a month of retention in a minute, with pages to look at (ARGS="--once" ends by itself)
 	@./holdfast demo $(ARGS)
 
-test: $(STAMP) ## every test (ARGS="-k renewal" for some)
-	@$(BIN)/pytest $(ARGS)
+test: $(STAMP) ## every test, on all cores (ARGS="-k renewal" for some)
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## format, lint, types, compose file
 	@$(BIN)/ruff format --check .

@@ -33,7 +33,7 @@ async def temporal_answers_and_remembers(patient: Patient) -> AsyncIterator[Find
         return
     asked = DescribeNamespaceRequest(namespace=patient.client.namespace)
     try:
-        found = await patient.client.workflow_service.describe_namespace(asked)
+        found = await patient.client.workflow_service.describe_namespace(asked, retry=True)
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
             raise
@@ -54,7 +54,7 @@ async def search_attributes_are_there(patient: Patient) -> AsyncIterator[Finding
     """All that runs are started with are registered."""
     client = the_client(patient)
     listed = await client.operator_service.list_search_attributes(
-        ListSearchAttributesRequest(namespace=client.namespace)
+        ListSearchAttributesRequest(namespace=client.namespace), retry=True
     )
     lacking = sorted(key.name for key in SEARCH_ATTRIBUTES if key.name not in listed.custom_attributes)
     if lacking:
@@ -73,7 +73,7 @@ async def a_worker_polls(patient: Patient) -> AsyncIterator[Finding]:
         asked = DescribeTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=patient.task_queue), task_queue_type=kind
         )
-        pollers = (await client.workflow_service.describe_task_queue(asked)).pollers
+        pollers = (await client.workflow_service.describe_task_queue(asked, retry=True)).pollers
         fresh = [each for each in pollers if patient.now() - each.last_access_time.ToDatetime(UTC) < POLLS]
         seen.append(len(fresh))
     if min(seen) == 0:

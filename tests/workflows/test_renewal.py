@@ -200,7 +200,7 @@ async def test_p6_10_without_a_page_to_sign_on_a_person_sends_it_and_no_reminder
 
 async def test_p6_10_a_contract_that_is_out_already_is_not_sent_again(kit: Kit) -> None:
     it = await renewal(kit, 32)
-    await it.run.to_day(1.1)
+    await it.to(31)
     await it.run.hear("contract.sent", subject=it.contract, url="https://sign.example.com/early")
     await it.to(3)
     calendar = await it.calendar()
