@@ -16,7 +16,7 @@ from models.database import Database
 from models.doubts import APPLY_OFFER
 from models.gate import Held, LookAgain, news_count
 from models.picture import Picture
-from models.policy import PolicyFile
+from models.policy import Policy, PolicyFile
 
 LOOKS = 20
 """How often one batch looks again because news keeps coming in, before Temporal's retry takes over."""
@@ -185,9 +185,8 @@ class _Try:
         """Take the key under the gate; effects inside our own database are done in the same transaction."""
         noted = outside.before(effect, self._picture) if outside else {}
         async with self._db.writing() as session:
-            limits = self._policy.for_segment(str(self._picture.readings.get("segment", ""))).offers
             row, fresh = await ledger.claim(
-                session, self._batch, effect, self._picture, parting=parting, detail=noted, offers=limits
+                session, self._batch, effect, self._picture, parting=parting, detail=noted, policy=self._rules()
             )
             if isinstance(row, Held):
                 return row
@@ -203,6 +202,10 @@ class _Try:
         if row.state != "claimed":
             self._results[effect.key] = ledger.result_of(row)
         return row.state
+
+    def _rules(self) -> Policy:
+        """Today's policy of the account's segment."""
+        return self._policy.for_segment(str(self._picture.readings.get("segment", "")))
 
     async def _perform(self, effect: Effect, outside: Outside, *, parting: bool) -> None:
         try:
@@ -256,6 +259,12 @@ class _Try:
             closing = self._batch.closing
             try:
                 async with self._db.writing() as session:
+                    held = await ledger.waits_before_the_end(
+                        session, self._batch, closing.effects, self._picture, self._rules()
+                    )
+                if held:
+                    return Outcome(wait_until=held.until, readings=self._readings(), results=self._results)
+                async with self._db.writing() as session:
                     closed = await ledger.close(session, self._batch, self._picture, closing.reason, closing.outcome)
             except LookAgain:
                 closed = False
@@ -268,13 +277,18 @@ class _Try:
         raise TryAgain(f"{self._batch.case}: news keeps coming in; the case cannot be closed")
 
     async def _owed(self, reason: str, outcome: str) -> Outcome:
-        """Do what is owed for this ending; each at most once, however often it is tried."""
+        """Do what is owed for this ending; each at most once, however often it is tried.
+
+        What is on hold makes it wait: the case has ended, so the next try comes here again.
+        """
         closing = self._batch.closing
         parting: Parting | None = self._batch.partings.get(reason)
         if closing and closing.reason == reason:
             parting = closing
         for effect in parting.effects if parting else ():
-            await self._do(effect, parting=True)
+            held = await self._do(effect, parting=True)
+            if held:
+                return Outcome(wait_until=held.until, readings=self._readings(), results=self._results)
         return Outcome(over=reason, outcome=outcome, readings=self._readings(), results=self._results)
 
 

@@ -10,6 +10,8 @@ from models.frozen import Frozen
 from models.policy import Policy
 
 AccessLevel = Literal["full", "restricted", "suspended"]
+Notice = Literal["", "billing", "legal", "security"]
+"""As what a message has to go out, whatever else would hold it back; empty for one that may be."""
 Reading = str | int | bool
 """One value read at the source of truth; times are ISO 8601 text."""
 
@@ -83,6 +85,9 @@ class Email(_Effect):
     template: str
     to: str = "billing"
     marketing: bool = False
+    notice: Notice = ""
+    at_once: bool = False
+    favour: str = ""
     by_decline: dict[str, str] = {}
     fields: dict[str, str | int] = {}
     dates: dict[str, datetime] = {}
@@ -94,6 +99,8 @@ class Banner(_Effect):
 
     kind: Literal["banner"] = "banner"
     template: str = ""
+    marketing: bool = False
+    notice: Notice = ""
     fields: dict[str, str | int] = {}
     dates: dict[str, datetime] = {}
 
@@ -103,12 +110,14 @@ class Task(_Effect):
 
     `to` is the role of the customer's person it is about; the guide names them.
     With a `deadline` the run waits for its outcome (one of `answers`, if any are named) and escalates after it.
+    `favour` is what the person is to ask the customer for, where it is one (P0.9).
     """
 
     kind: Literal["task"] = "task"
     template: str = ""
     owner: str = ""
     to: str = "billing"
+    favour: str = ""
     due: datetime
     deadline: datetime | None = None
     answers: tuple[str, ...] = ()
@@ -217,6 +226,9 @@ class Batch(Frozen):
     since: datetime
     now: datetime
     watch: str = ""
+    precedence: str = ""
+    """How urgent the playbook is, and below what a more urgent one does to its words (P0.8)."""
+    gives_way: Literal["drop", "wait"] = "drop"
     plan: str = ""
     stage: str = ""
     state: str = "open"

@@ -1,58 +1,32 @@
 """The send gate: may this effect happen now? Asked in the transaction that claims it, so the answer is still true.
 
-Every rule answers go (None), wait or drop, with its name and a reason for the ledger. Caps, hours, consent and
-precedence belong in `RULES` beside these.
+Every rule answers go (None), wait or drop, with its name and a reason for the ledger. docs/contact-rules.md says in
+words what they come to. Rules about contacts with customers are in files of their own: holds, precedence, hours, caps.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models.cases import Batch, CancelSubscription, Charge, Effect, Email, Offer, SetAccess, Task
+from models.asking import Asked, Held, LookAgain, Rule, one_at_a_time
+from models.caps import the_caps_hold
+from models.cases import Batch, CancelSubscription, Charge, Email, Offer, SetAccess, Task
 from models.customers import Contact, OfferRow
 from models.declines import broken_rule
+from models.holds import nothing_is_on_hold
 from models.offers import HALF_PCT, MOST_MONTHS
-from models.picture import Card, Picture
-from models.policy import Offers
+from models.picture import Card
+from models.precedence import no_favours_in_trouble, nobody_more_urgent_speaks
 from models.tables import Access, Account, Attempt, CaseRow, CaseSubject, InboxEvent
+from models.touch import it_is_their_working_time
+
+__all__ = ["RULES", "Asked", "Held", "LookAgain", "ask", "news_count"]
 
 ON_ITS_WAY: Final = timedelta(days=1)
 """How long the gate waits before it asks again whether a slow payment has arrived."""
-
-
-class LookAgain(Exception):
-    """Something was heard since we looked; the claim is not made, the source of truth is read once more."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """Not now: `until` says when to ask again; without it the effect is dropped for good."""
-
-    rule: str
-    reason: str
-    until: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a rule may know."""
-
-    session: AsyncSession
-    case: CaseRow
-    batch: Batch
-    effect: Effect
-    picture: Picture
-    parting: bool
-    """Whether this is owed at the end of the case; then the reason need not hold any more."""
-    offers: Offers
-    """The policy's limits for offers."""
-
-
-Rule = Callable[[Asked], Awaitable[Held | None]]
 
 
 async def the_case_is_open(asked: Asked) -> Held | None:
@@ -169,7 +143,7 @@ async def the_offer_is_allowed(asked: Asked) -> Held | None:
     offer = asked.effect
     if not isinstance(offer, Offer):
         return None
-    rules = asked.offers
+    rules = asked.policy.offers
     over = offer.months > MOST_MONTHS and (offer.what == "pause" or not offer.approver)
     if over or offer.months < 1:
         return Held("offer_limit", f"{offer.months} months: an offer is for 1 to {MOST_MONTHS}")
@@ -177,7 +151,7 @@ async def the_offer_is_allowed(asked: Asked) -> Held | None:
         return None
     if not 0 < offer.pct < HALF_PCT or (offer.pct > rules.max_pct and not offer.approver):
         return Held("offer_limit", f"{offer.pct} % is beyond the limit of {rules.max_pct} %")
-    await _one_claim_at_a_time(asked)
+    await one_at_a_time(asked, asked.batch.account)
     since = asked.batch.now - timedelta(days=rules.every_days)
     statement = select(OfferRow).where(
         OfferRow.account_id == asked.batch.account,
@@ -213,19 +187,27 @@ async def the_offer_stands(asked: Asked) -> Held | None:
 RULES: Final[tuple[Rule, ...]] = (
     the_case_is_open,
     nothing_new_was_heard,
+    nothing_is_on_hold,
     no_payment_is_on_its_way,
     the_card_may_be_charged,
     it_changes_something,
     nothing_else_is_due,
     nobody_opted_out,
+    no_favours_in_trouble,
+    nobody_more_urgent_speaks,
     the_offer_is_allowed,
     the_offer_stands,
+    it_is_their_working_time,
+    the_caps_hold,
 )
+"""Caps come last: they count for the day on which it really goes, and take locks."""
+BEFORE_THE_END: Final[tuple[Rule, ...]] = (nothing_is_on_hold, nobody_more_urgent_speaks, it_is_their_working_time)
+"""What can make a last step wait. Asked before its case is closed: afterwards nobody looks at the money any more."""
 
 
-async def ask(asked: Asked) -> Held | None:
-    """The first rule that objects, or None: go."""
-    for rule in RULES:
+async def ask(asked: Asked, rules: Sequence[Rule] | None = None) -> Held | None:
+    """The first rule that objects, of all of them unless some are named; None: go."""
+    for rule in RULES if rules is None else rules:
         held = await rule(asked)
         if held:
             return held
@@ -243,17 +225,6 @@ async def news_count(session: AsyncSession, batch: Batch) -> int:
         .where(InboxEvent.account_id == batch.account, col(InboxEvent.kind).in_(kinds))
     )
     return (await session.exec(statement)).one()
-
-
-async def _one_claim_at_a_time(asked: Asked) -> None:
-    """Let no other case of the account claim a discount until this transaction ends.
-
-    The lock on one's own case does not: the rule reads what other cases wrote. An advisory lock and not the account's
-    row, which the relay locks before it locks cases, so that each could wait for the other; and an account need not
-    have a row. SQLite has one writer at a time anyway.
-    """
-    if asked.session.get_bind().dialect.name == "postgresql":
-        await asked.session.exec(select(func.pg_advisory_xact_lock(func.hashtextextended(asked.batch.account, 0))))
 
 
 async def _attempts(asked: Asked, card: Card, amount: int) -> list[datetime]:

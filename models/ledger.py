@@ -1,5 +1,6 @@
 """The effect ledger: what was done, held back or is in doubt, each exactly once, with the reason."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -9,10 +10,12 @@ from sqlmodel import SQLModel, and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.cases import Batch, Effect, Result
-from models.gate import Asked, Held, LookAgain, ask, news_count
+from models.contact_rows import Deferral
+from models.gate import BEFORE_THE_END, Asked, Held, LookAgain, ask, news_count
 from models.picture import Picture
-from models.policy import Offers
+from models.policy import Policy
 from models.tables import Attempt, CaseNote, CaseRow, CaseSubject, EffectRow, TaskRow, wall
+from models.touch import touch_of, why_it_went
 
 State = Literal["claimed", "done", "refused", "dropped", "in_doubt"]
 SETTLED = ("done", "refused", "dropped", "in_doubt")
@@ -60,12 +63,12 @@ async def claim(
     *,
     parting: bool,
     detail: dict[str, Any],
-    offers: Offers,
+    policy: Policy,
 ) -> tuple[EffectRow | Held, bool]:
     """Take the key of an effect, after asking the gate in this same transaction.
 
     Returns the row and whether this call claimed it; a row that was there before is settled, or somebody else's.
-    Instead of the row, what holds the effect back, if the gate wants it later.
+    Instead of the row, what holds the effect back, if the gate wants it later; that is kept as a deferral.
 
     Raises:
         LookAgain: there is news since the picture was made.
@@ -74,11 +77,15 @@ async def claim(
     known = await session.get(EffectRow, effect.key)
     if known:
         return known, False
+    touch = await touch_of(session, batch, effect, picture, policy)
+    asked = Asked(session, case, batch, effect, picture, parting, policy, touch)
     # The moment the gate is asked, not the moment it has answered: news that comes in between is later than the claim.
     asked_at = wall()
-    held = await ask(Asked(session, case, batch, effect, picture, parting, offers))
+    held = await ask(asked)
     if held and held.until:
+        await _defer(asked, held)
         return held, False
+    rule, reason = (held.rule, held.reason) if held else why_it_went(asked)
     row = EffectRow(
         key=effect.key,
         case_id=batch.case,
@@ -89,8 +96,11 @@ async def claim(
         title=effect.title,
         what=effect.model_dump(mode="json", exclude={"key", "title", "kind"}),
         state="dropped" if held else "claimed",
-        rule=held.rule if held else "",
-        reason=held.reason if held else "",
+        rule=rule,
+        reason=reason,
+        nature=touch.nature if touch else "",
+        reader=touch.reader if touch else "",
+        contact_on=touch.window.day_of(batch.now) if touch else None,
         detail=detail,
         at=batch.now,
         wall_claimed_at=asked_at,
@@ -99,6 +109,40 @@ async def claim(
     session.add(row)
     await session.flush()
     return row, True
+
+
+async def waits_before_the_end(
+    session: AsyncSession, batch: Batch, effects: Iterable[Effect], picture: Picture, policy: Policy
+) -> Held | None:
+    """What of a last step has to wait, so that its case stays open and is looked at until then."""
+    case = await lock_case(session, batch.case)
+    for effect in effects:
+        touch = await touch_of(session, batch, effect, picture, policy)
+        asked = Asked(session, case, batch, effect, picture, False, policy, touch)
+        held = await ask(asked, BEFORE_THE_END)
+        if held and held.until and not case.ended:
+            await _defer(asked, held)
+            return held
+    return None
+
+
+async def _defer(asked: Asked, held: Held) -> None:
+    """Keep that it had to wait, and why; once, however often the same try is made."""
+    batch, effect = asked.batch, asked.effect
+    row = Deferral(
+        key=effect.key,
+        case_id=batch.case,
+        account_id=batch.account,
+        playbook=batch.playbook,
+        step=batch.step,
+        kind=effect.kind,
+        title=effect.title,
+        rule=held.rule,
+        reason=held.reason,
+        at=batch.now,
+        until=held.until or batch.now,
+    )
+    await insert_once(asked.session, row)
 
 
 async def release(session: AsyncSession, key: str, claimed_at: datetime, why: str = "") -> None:
@@ -129,7 +173,8 @@ async def settle(
     row = await session.get(EffectRow, key, with_for_update=True)
     if row is None or row.state in ("done", "refused", "dropped"):
         return
-    row.state, row.reason, row.wall_settled_at = state, reason, wall()
+    # Why a contact was allowed stays with it, unless there is more to say of how it ended.
+    row.state, row.reason, row.wall_settled_at = state, reason or row.reason, wall()
     row.detail = {**row.detail, **(detail or {})}
     session.add(row)
 
@@ -171,6 +216,7 @@ async def write_progress(session: AsyncSession, case: CaseRow, batch: Batch, pic
     if case.ended:
         return
     case.state, case.stage, case.plan = batch.state, batch.stage or case.stage, batch.plan
+    case.precedence = batch.precedence
     if batch.title:
         case.last_title = batch.title
     case.next_title, case.next_at = batch.next_title, batch.next_at

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -457,6 +458,55 @@ class Company(Frozen):
     from_email: str = "billing@example.com"
 
 
+class Hours(Frozen):
+    """When customers are written to (P0.17): in the zone of the contact, else the account's, else the company's."""
+
+    enabled: bool = True
+    opens: str = Field("09:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    closes: str = Field("17:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    """Exclusive. Not after `opens`, it is on the next day; the same as `opens`, a whole day later."""
+    days: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Working days, Monday is 0."""
+    zone: str = "UTC"
+    """The company's own."""
+    country: str = Field("", pattern=r"^([A-Z]{2})?$")
+    """Whose public holidays are kept where the zone lies in no one country; two letters, empty for none."""
+    spread_minutes: int = Field(60, ge=0, le=240)
+    """What waited for the morning goes out over so many minutes."""
+
+    def problems(self) -> list[str]:
+        """What does not hold together."""
+        found = []
+        if not self.days or any(not 0 <= day <= 6 for day in self.days):
+            found.append(f"days {list(self.days)}: some of 0 (Monday) to 6 (Sunday)")
+        if not known_zone(self.zone):
+            found.append(f"zone {self.zone!r} is no IANA time zone, such as Europe/Berlin")
+        return found
+
+
+class Caps(Frozen):
+    """How much somebody may hear of us (T4.2). What is required and what belongs to the service is never held back."""
+
+    contact_day: int = Field(1, ge=1)
+    """Marketing mails for one person a day."""
+    contact_week: int = Field(3, ge=1)
+    """Marketing mails for one person in any seven days."""
+    account_day: int = Field(2, ge=1)
+    """Contacts with an account that no law asks for, on all channels, a day."""
+    account_week: int = Field(6, ge=1)
+    wait_days: int = Field(3, ge=0)
+    """A mail beyond a cap waits so many days for room; after that it would be stale, and is dropped."""
+
+
+class Floor(Frozen):
+    """Which of several runs of an account speaks (P0.8)."""
+
+    floor_days: int = Field(7, ge=0)
+    """A run that is not urgent holds the floor for so many days after it spoke."""
+    wait_days: int = Field(7, ge=0)
+    """How long a run that waits for the floor waits at most."""
+
+
 class Policy(Frozen):
     """The whole tree. What a run needs of it is frozen into its input at the start."""
 
@@ -471,6 +521,9 @@ class Policy(Frozen):
     card_expiry: CardExpiry = CardExpiry()
     offers: Offers = Offers()
     starts: Starts = Starts()
+    hours: Hours = Hours()
+    caps: Caps = Caps()
+    precedence: Floor = Floor()
     scans: Scans = Scans()
     people: People = People()
     company: Company = Company()
@@ -546,6 +599,15 @@ class PolicyFile:
             raise PolicyError(f"policy: {path} cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise PolicyError(f"policy: {path} is not valid TOML: {error}") from None
+
+
+def known_zone(name: str) -> bool:
+    """Whether there is an IANA zone of this name."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
 
 
 def _unknown(data: dict[str, Any], model: type[BaseModel], path: str = "") -> list[str]:

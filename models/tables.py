@@ -146,6 +146,8 @@ class CaseRow(SQLModel, table=True):
     account_id: str
     subject: str
     lane: str = ""
+    precedence: str = ""
+    """How urgent the playbook is (P0.8), as it says of itself."""
     state: str = "open"
     ended: bool = False
     started: bool = False
@@ -184,6 +186,8 @@ class EffectRow(SQLModel, table=True):
     __tablename__ = "effects"
     __table_args__ = (
         Index("ix_effects_account_id_kind_at", "account_id", "kind", "at"),
+        Index("ix_effects_account_id_contact_on", "account_id", "contact_on"),
+        Index("ix_effects_reader_contact_on", "reader", "contact_on"),
         Index("ix_effects_unsettled", "key", sqlite_where=text(UNSETTLED), postgresql_where=text(UNSETTLED)),
     )
 
@@ -197,7 +201,14 @@ class EffectRow(SQLModel, table=True):
     what: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     state: str
     rule: str = ""
+    """Of the gate: what held it back, or let a contact pass."""
     reason: str = ""
+    nature: str = ""
+    """Where it is a contact with the customer: `required`, `service` or `marketing` (models/asking.py)."""
+    reader: str = ""
+    """A digest of the address it went to, by which a person's mails are counted over accounts (T4.2)."""
+    contact_on: date | None = None
+    """The date on the reader's calendar."""
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     at: datetime = Field(sa_type=UtcDateTime)
     wall_look_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -42,6 +42,12 @@ WEBHOOK_SECRET = "whsec_town0123456789"
 EVENTS_SECRET = "whsec_dGhlIHNlbmRlciBvZiBmYWN0cw=="
 LINK_SECRET = "a-secret-for-links-in-tests"
 PUBLIC_URL = "https://pay.example.com"
+ALWAYS: dict[str, Any] = {
+    "hours": {"enabled": False},
+    "caps": {"contact_day": 99, "contact_week": 99, "account_day": 99, "account_week": 99},
+}
+"""Mails go out at the step's own moment, however many: for tests of playbooks, whose subject is the plan. Hours and
+caps have tests of their own."""
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
@@ -267,7 +273,7 @@ async def town(
     await simulator.reset()
     await simulator.settings(manual_attempts_count=False)
     database = Database(database_url)
-    rules = PolicyFile(policy)
+    rules = PolicyFile({**ALWAYS, **(policy or {})})
     api = stripe_client("sk_test_town", simulator.url)
     outside = Outside(
         stripe=api,

@@ -71,7 +71,21 @@ API_ANSWERS: Final[Answers] = {
     **AWAY,
 }
 PAGE_ANSWERS: Final[Answers] = {**LIMITED, **AWAY}
-MAIL_ANSWERS: Final[Answers] = {404: _page("There is no such mail."), **PAGE_ANSWERS}
+_PLAIN: Final[dict[str, Any]] = {"content": {"text/plain": {}}}
+STAFF: Final[Answers] = {
+    401: {**_PLAIN, "description": "The staff password is missing or wrong."},
+    403: {**_PLAIN, "description": "No staff password is set, and the client is not this machine."},
+}
+STAFF_PAGE_ANSWERS: Final[Answers] = {**STAFF, **PAGE_ANSWERS}
+MAIL_ANSWERS: Final[Answers] = {404: _page("There is no such mail."), **STAFF_PAGE_ANSWERS}
+ACCOUNT_ANSWERS: Final[Answers] = {404: _page("Nothing is known of this account."), **STAFF_PAGE_ANSWERS}
+SWITCH_ANSWERS: Final[Answers] = {
+    303: {"description": "Done, or done before; to the page again."},
+    400: _page("The button is too old, or none of ours."),
+    413: _page("The body is too large."),
+    415: _page("The body is compressed."),
+    **STAFF_PAGE_ANSWERS,
+}
 STYLE_ANSWERS: Final[Answers] = {200: {"content": {"text/css": {}}, "description": "The style sheet."}, **LIMITED}
 PAY_ANSWERS: Final[Answers] = {
     303: {"description": "To the provider's page of the oldest unpaid invoice."},
@@ -96,10 +110,11 @@ LINK_ANSWERS: Final[Answers] = {
     **PAGE_ANSWERS,
 }
 ANSWER_ANSWERS: Final[Answers] = {413: _page("The body is too large."), **LINK_ANSWERS}
-CATALOGUE_ANSWERS: Final[Answers] = {200: _page("Every playbook."), **LIMITED}
+CATALOGUE_ANSWERS: Final[Answers] = {200: _page("Every playbook."), **STAFF, **LIMITED}
 PICTURE_ANSWERS: Final[Answers] = {
     200: {"content": {"image/svg+xml": {}}, "description": "A timeline."},
     404: {"content": {"text/plain": {}}, "description": "There is no playbook of this name."},
+    **STAFF,
     **LIMITED,
 }
 HEALTH_ANSWERS: Final[Answers] = {

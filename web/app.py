@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database import Database
+from web.accounts import account_routes
 from web.answers import HEALTH_ANSWERS
 from web.api import api_routes
 from web.catalogue import Catalogue, catalogue_routes
@@ -19,6 +20,7 @@ from web.pages import no_such_page, page_routes
 from web.rate_limits import RateLimited, RateLimits, route_class
 from web.security_headers import SecurityHeaders, security_headers
 from web.segment import SegmentEndpoint, segment_routes
+from web.staff import StaffOnly
 from web.webhooks import StripeEndpoint, stripe_routes
 
 log = structlog.get_logger()
@@ -37,6 +39,10 @@ class WebSettings:
     events: EventsEndpoint = field(default_factory=EventsEndpoint)
     segment: SegmentEndpoint = field(default_factory=SegmentEndpoint)
     api_tokens: Sequence[str] = ()
+    staff_password: str = ""
+    """Empty: staff pages are shown to this machine only."""
+    playbooks: Sequence[str] = ()
+    """Names, each with a stop switch of its own."""
 
 
 def create_app(database: Database, settings: WebSettings) -> FastAPI:
@@ -54,6 +60,7 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     app.include_router(api_routes(database, settings.api_tokens))
     app.include_router(page_routes(database, settings.link_secret, settings.temporal_ui))
     app.include_router(customer_routes(database, settings.link_secret))
+    app.include_router(account_routes(database, settings.link_secret, settings.temporal_ui, settings.playbooks))
 
     if settings.catalogue:
         app.include_router(catalogue_routes(settings.catalogue))
@@ -85,6 +92,7 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
         return JSONResponse({"error": "this is our fault; it has been written to the log"}, 500, headers)
 
     # The one added last is asked first.
+    app.add_middleware(StaffOnly, password=settings.staff_password)
     app.add_middleware(RateLimited, limits=settings.limits)
     app.add_middleware(SecurityHeaders, headers=headers)
     return app

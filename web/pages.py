@@ -12,7 +12,7 @@ from models.database import Database
 from models.links import BadLink, subject_of
 from models.money import money
 from models.tables import CaseRow, CaseSubject, Message
-from web.answers import MAIL_ANSWERS, PAGE_ANSWERS, PAY_ANSWERS, STYLE_ANSWERS, in_path
+from web.answers import MAIL_ANSWERS, PAY_ANSWERS, STAFF_PAGE_ANSWERS, STYLE_ANSWERS, in_path
 from web.security_headers import MAIL_HEADERS
 
 PAGES: Final = Jinja2Templates(directory=Path(__file__).parent / "templates")
@@ -57,8 +57,8 @@ def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRo
         words = {"title": "Nothing is due", "text": "There is no open payment here any more. Thank you."}
         return PAGES.TemplateResponse(request, "notice.html", words)
 
-    @router.get("/", response_class=HTMLResponse, responses=PAGE_ANSWERS)
-    @router.get("/cases", response_class=HTMLResponse, responses=PAGE_ANSWERS)
+    @router.get("/", response_class=HTMLResponse, responses=STAFF_PAGE_ANSWERS)
+    @router.get("/cases", response_class=HTMLResponse, responses=STAFF_PAGE_ANSWERS)
     async def cases(request: Request) -> Response:
         """Every case, those in trouble first."""
         async with database.reading() as session:
@@ -68,7 +68,7 @@ def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRo
             request, "cases.html", {"cases": rows, "temporal_ui": temporal_ui, "money": money}
         )
 
-    @router.get("/outbox", response_class=HTMLResponse, responses=PAGE_ANSWERS)
+    @router.get("/outbox", response_class=HTMLResponse, responses=STAFF_PAGE_ANSWERS)
     async def outbox(request: Request) -> Response:
         """The newest mails and banners."""
         async with database.reading() as session:

@@ -15,9 +15,11 @@ from rich.console import Console
 from workers.case_commands import cases_app, tasks_app
 from workers.cli_authors import register
 from workers.console import AsJson, complain, run
+from workers.hold_commands import hold, list_holds, release
 from workers.intake_commands import events_app, import_command, inbox_app
 from workers.reconcile_command import reconcile_command
 from workers.scan_commands import scan, schedules_app
+from workers.story_command import story
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +42,10 @@ app.add_typer(events_app, name="events")
 app.add_typer(inbox_app, name="inbox")
 app.command("import")(import_command)
 app.command("reconcile")(reconcile_command)
+app.command()(hold)
+app.command()(release)
+app.command("holds")(list_holds)
+app.command()(story)
 keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 

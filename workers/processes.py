@@ -34,6 +34,8 @@ from workers.schedules import ensure_or_warn
 from workers.settings import Settings
 from workers.settler import Settler, asks_temporal, settle_for_ever
 from workers.sweep import sweep_for_ever
+from workflows import PLAYBOOKS
+from workflows.steps import name_of
 
 
 def log_to_stderr() -> None:
@@ -128,6 +130,8 @@ async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = ""
             events=EventsEndpoint(settings.senders_secrets, heard_kinds(), usage),
             segment=SegmentEndpoint(settings.segment_secret.get_secret_value(), usage),
             api_tokens=settings.tokens,
+            staff_password=settings.holdfast_staff_password.get_secret_value(),
+            playbooks=tuple(name_of(each) for each in PLAYBOOKS),
             public_url=settings.public_url,
             limits=settings.rate_limits,
             catalogue=catalogue_for_the_web,

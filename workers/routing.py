@@ -146,6 +146,7 @@ class Router:
             account_id=fact.account,
             subject=fact.subject or fact.account,
             lane=lane,
+            precedence=self._playbooks[name].precedence,
             at_stake=event.at_stake,
             currency=event.currency,
             opened_at=event.occurred_at,

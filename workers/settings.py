@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
+    holdfast_staff_password: SecretStr = SecretStr("")
     holdfast_host: str = "127.0.0.1"
     holdfast_port: int = 8080
     holdfast_trusted_proxies: str = Field(
@@ -157,6 +158,9 @@ class Settings(BaseSettings):
             )
         if len(self.link_secret.get_secret_value()) < 16:
             found.append("LINK_SECRET must be 16 characters or more: make one with `openssl rand -hex 32`")
+        staff = self.holdfast_staff_password.get_secret_value()
+        if staff and len(staff) < SHORTEST_SECRET:
+            found.append("HOLDFAST_STAFF_PASSWORD must be 16 characters or more: make one with `openssl rand -hex 16`")
         if not self.public_url.startswith(("http://", "https://")):
             found.append("PUBLIC_URL must start with https://: customers follow links to it")
         if self.product_webhook_url and not self.product_webhook_secret.get_secret_value():

@@ -19,6 +19,8 @@ class CardExpiry(Playbook):
     starts_on = (Start(facts.CARD_EXPIRING),)
     ends_on = (facts.CARD_REPLACED, facts.SUBSCRIPTION_CANCELLED)
     watches = "card"
+    precedence = "payment"
+    notice = "billing"
     cooldown_days = 0
     outcomes = ("card_updated", "auto_updated", "expired_unhandled", "cancelled")
 

@@ -44,6 +44,7 @@ class Commands:
         self._open_tasks: set[str] = set()
         self._spoken = 0
         self._taking = ""
+        self._held = False
         self._current: Step | None = None
         self._next_at: datetime | None = None
 
@@ -54,6 +55,8 @@ class Commands:
     def pause(self, by: str = LEAD) -> str:
         """Stop the clock. What is left moves by as long as the pause lasts."""
         self._paused_at = workflow.now()
+        if self._taking and self._held:
+            return self._noted(by, f"Paused. {self._taking} waits, and goes out after the pause at the earliest.")
         return self._noted(by, "Paused." + (f" {self._taking} is under way and is finished." if self._taking else ""))
 
     @pause.validator

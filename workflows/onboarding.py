@@ -26,6 +26,7 @@ class Onboarding(Touches):
     starts_on = (Start(facts.USER_SIGNED_UP), Start(facts.HANDOFF_COMPLETED))
     ends_on = (facts.ONBOARDED, facts.SUBSCRIPTION_CANCELLED)
     watches = "onboarding"
+    precedence = "value"
     cooldown_days = 3650
     writes_to = "champion"
     marketing = True

@@ -53,11 +53,11 @@ class Touches(Playbook):
 
     def assess_the_upsell(self) -> None:
         """Have the CSM see whether a bigger plan would help them."""
-        self.task("See whether a bigger plan would help them", template="onboarding.expansion")
+        self.task("See whether a bigger plan would help them", template="onboarding.expansion", favour="upsell")
 
     def invite_to_advocate(self) -> None:
         """Invite them to become advocates."""
-        self.email("onboarding.w4.advocate")
+        self.email("onboarding.w4.advocate", favour="advocacy")
 
     def pick_up_where_they_left_off(self) -> None:
         """Mail the next open item, a few times a month at most (P7.12)."""
@@ -89,7 +89,7 @@ class Touches(Playbook):
 
     def speak_of_expansion(self) -> None:
         """Speak of expansion, where the return and the health are there."""
-        self.task("Speak of expansion", template="onboarding.expansion")
+        self.task("Speak of expansion", template="onboarding.expansion", favour="upsell")
 
     def assess_the_onboarding(self) -> None:
         """Assess the onboarding against the checklist and the goals; white-glove customers are there."""

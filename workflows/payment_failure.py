@@ -30,6 +30,8 @@ class PaymentFailure(Playbook):
         facts.PAYMENT_DISPUTED,
     )
     watches = "invoices"
+    precedence = "payment"
+    notice = "billing"
     cooldown_days = 0
 
     @classmethod
@@ -71,7 +73,7 @@ class PaymentFailure(Playbook):
             self.hold_retries(self.case.subject)
         self.raise_risk(RISK)
         self.show_banner("dunning.banner")
-        self.mail("dunning.d0", by_decline={"hard": "dunning.hard", "authentication": "dunning.auth"})
+        self.mail("dunning.d0", by_decline={"hard": "dunning.hard", "authentication": "dunning.auth"}, at_once=True)
 
     def first_retry(self) -> None:
         """Try the card again."""
@@ -185,12 +187,13 @@ class PaymentFailure(Playbook):
         known = datetime.fromisoformat(said) + timedelta(hours=1)
         return known if planned <= known <= planned + timedelta(days=1, hours=2) else planned
 
-    def mail(self, template: str, by_decline: dict[str, str] | None = None) -> None:
+    def mail(self, template: str, by_decline: dict[str, str] | None = None, *, at_once: bool = False) -> None:
         """Mail with the dates that this run's clock gives."""
         start = self._day0 + self._shift
         self.email(
             template,
             by_decline=by_decline,
+            at_once=at_once,
             restrict_date=start + timedelta(days=self.rules.restrict_day),
             suspend_date=start + timedelta(days=self.rules.suspend_day),
         )

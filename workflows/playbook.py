@@ -19,6 +19,7 @@ from models import facts
 from models.cases import Batch, Case, Effect, Ending, Outcome, Parting, Task
 from models.facts import Fact
 from models.money import major
+from models.urgency import Precedence
 from workflows.commands import Commands
 from workflows.steps import Start, Step, Taken, after_a_quiet_time, ordered, plan_of, reactions_of, title_of
 from workflows.verbs import Verbs
@@ -45,11 +46,15 @@ class Playbook(Commands, Verbs):
     `counts_from` is 1 where the plan's first day is called day 1 (P0.2). `one_for_each_subject`: an account may have
     several open runs, one a contract or card. `cooldown_days`: how long the playbook rests for an account after a
     run; None is the policy's `starts.cooldown_days` (P0.6). `outcomes` are what a run may end with, for the catalogue.
+    `precedence` says how urgent it is beside the account's other runs, and `gives_way` what becomes of its words while
+    a more urgent one speaks (P0.8).
     """
 
     starts_on: ClassVar[tuple[Start, ...]] = ()
     ends_on: ClassVar[tuple[str, ...]] = ()
     watches: ClassVar[str] = "facts"
+    precedence: ClassVar[Precedence] = ""
+    gives_way: ClassVar[Literal["drop", "wait"]] = "drop"
     counts_from: ClassVar[Literal[0, 1]] = 0
     one_for_each_subject: ClassVar[bool] = False
     cooldown_days: ClassVar[int | None] = None
@@ -191,6 +196,7 @@ class Playbook(Commands, Verbs):
         closing = self._parting(facts.PLAN_DONE, (lambda: "skipped_to_the_end") if skipped else self._at_the_end)
         self._begin("close")
         await self._carry_out("The plan is done", "", closing=closing)
+        await self._attend()
         raise RuntimeError("a closing batch came back without having closed the case")
 
     async def _come_due(self, step: Step) -> None:
@@ -357,7 +363,11 @@ class Playbook(Commands, Verbs):
         notes, self._notes = tuple(self._notes), []
         partings = {kind: self._parting(kind, partial(self.part, kind)) for kind in self.ends_on}
         upcoming = next(iter(self._ahead()), None)
+        self._held = False
         while True:
+            # Paused while it waits for its hour, a step only looks, and goes on waiting.
+            only_looks = self._held and self._paused_at is not None and workflow.patched("held-steps-stay-paused")
+            spoken = self._spoken
             self._batches += 1
             batch = Batch(
                 case=self.case.id,
@@ -369,15 +379,17 @@ class Playbook(Commands, Verbs):
                 since=self._day0,
                 now=workflow.now(),
                 watch=self.watches,
+                precedence=self.precedence,
+                gives_way=self.gives_way,
                 plan=self._plan,
                 stage=self._stage,
                 state="paused" if self._paused_at else "open",
                 heard=tuple(self._heard),
                 notes=notes,
                 answered=answered or {},
-                effects=effects,
+                effects=() if only_looks else effects,
                 partings=partings,
-                closing=closing,
+                closing=None if only_looks else closing,
                 next_title=upcoming.title if upcoming else "",
                 next_at=self._due(upcoming) if upcoming else None,
             )
@@ -394,18 +406,26 @@ class Playbook(Commands, Verbs):
             outcome = await self._unless_ended(carrying, closing)
             if outcome is None:
                 self._queued.clear()
+                self._held = False
                 return
             self._take_in(outcome)
             if outcome.over:
                 raise Over(outcome)
+            if only_looks:
+                await workflow.wait_condition(lambda spoken=spoken: self._spoken != spoken)  # type: ignore[misc]
+                continue
             if outcome.wait_until is None:
                 self._queued.clear()
+                self._held = False
                 return
             await self._hold(outcome.wait_until, title)
+            if self._last:
+                # What comes next keeps its distance from when this really went out.
+                self._last = Taken(planned=self._last.planned, at=workflow.now())
 
     async def _hold(self, until: datetime, title: str) -> None:
         """Wait with a step that was held back; whatever is said to the run wakes it, for it may be the money."""
-        spoken = self._spoken
+        spoken, self._held = self._spoken, True
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: self._spoken != spoken,

@@ -19,6 +19,7 @@ class Reinstatement(Playbook):
     )
     ends_on = (facts.INVOICE_PAID, facts.INVOICE_VOIDED, facts.INVOICE_WRITTEN_OFF)
     watches = "invoices"
+    notice = "billing"
     cooldown_days = 0
 
     @workflow.run

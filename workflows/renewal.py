@@ -29,6 +29,8 @@ class Renewal(Playbook):
         facts.SUBSCRIPTION_CANCELLED,
     )
     watches = "contract"
+    precedence = "renewal"
+    gives_way = "wait"
     one_for_each_subject = True
     cooldown_days = 0
     writes_to = "champion"
@@ -222,7 +224,7 @@ class Renewal(Playbook):
 
     def note(self, title: str, template: str, *, owner: str = "", due_in_days: float = 1, **fields: str | int) -> None:
         """A task with its guide."""
-        self.task(title, template=template, owner=owner, due_in_days=due_in_days, **fields)
+        self.task(title, template=template, owner=owner, favour="", due_in_days=due_in_days, **fields)
 
 
 OVERLAY = {

@@ -15,6 +15,7 @@ class TrialEnding(Playbook):
     ends_on = ("plan.upgraded", "trial.cancelled")
     outcomes = ("upgraded", "trial_over", "cancelled")
     marketing = True
+    precedence = "value"
 
     @workflow.run
     async def run(self, case: Case) -> Ending:

@@ -27,6 +27,7 @@ class UsageDecline(Playbook):
         facts.LULL_PLANNED,
     )
     watches = "usage"
+    precedence = "usage_decline"
     counts_from = 1
     writes_to = "champion"
     marketing = True

@@ -18,6 +18,7 @@ from models.cases import (
     Email,
     HoldRetries,
     Note,
+    Notice,
     Offer,
     Reading,
     Risk,
@@ -46,11 +47,12 @@ class Verbs:
     """What a step may ask for. Nothing happens before the step returns; its order is the order of the calls.
 
     `writes_to` is the role of the person whom this playbook's mails go to, `marketing` whether they are mails one can
-    opt out of.
+    opt out of, `notice` as what they have to be said, so that no cap and no other playbook holds them back.
     """
 
     writes_to: ClassVar[str] = "billing"
     marketing: ClassVar[bool] = False
+    notice: ClassVar[Notice] = ""
     case: Case
 
     def __init__(self) -> None:
@@ -123,11 +125,15 @@ class Verbs:
         to: str = "",
         by_decline: dict[str, str] | None = None,
         offer: str = "",
+        at_once: bool = False,
+        favour: str = "",
         **fields: MergeField,
     ) -> None:
         """Mail a person of the account; `fields` are what the template's words need beside what is always known.
 
         `by_decline` names other templates for hard and authentication declines; `offer` is what `self.offer` gave.
+        `at_once`: at night and on Sundays too (P0.17). `favour` names what it asks for (upsell, referral, review ...),
+        which nobody in trouble is asked (P0.9).
         """
         words, dates = words_and_dates(fields)
         self._queue(
@@ -137,6 +143,9 @@ class Verbs:
                 template=template,
                 to=to or self.writes_to,
                 marketing=self.marketing,
+                notice=self.notice,
+                at_once=at_once,
+                favour=favour,
                 by_decline=by_decline or {},
                 fields=words,
                 dates=dates,
@@ -152,6 +161,8 @@ class Verbs:
                 key=self._key(),
                 title=f"Show {template} in the product",
                 template=template,
+                marketing=self.marketing,
+                notice=self.notice,
                 fields=words,
                 dates=dates,
             )
@@ -164,9 +175,19 @@ class Verbs:
     # People.
 
     def task(
-        self, title: str, *, due_in_days: float = 1, template: str = "", owner: str = "", **fields: MergeField
+        self,
+        title: str,
+        *,
+        due_in_days: float = 1,
+        template: str = "",
+        owner: str = "",
+        favour: str = "",
+        **fields: MergeField,
     ) -> None:
-        """Open a task for the account's CSM, or for `owner`: lead, manager, executive, account_executive, a handle."""
+        """Open a task for the account's CSM, or for `owner`: lead, manager, executive, account_executive, a handle.
+
+        `favour` names what the customer is to be asked for, as in `email`.
+        """
         words, dates = words_and_dates(fields)
         self._queue(
             Task(
@@ -175,6 +196,7 @@ class Verbs:
                 template=template,
                 owner=self._person(owner),
                 to=self.writes_to,
+                favour=favour,
                 due=workflow.now() + timedelta(days=due_in_days),
                 fields=words,
                 dates=dates,

@@ -23,6 +23,7 @@ class WinBack(Playbook):
     )
     ends_on = (facts.SUBSCRIPTION_REACTIVATED, facts.INVOICE_PAID, facts.UNSUBSCRIBED)
     watches = "churn"
+    precedence = "re_engagement"
     writes_to = "champion"
     marketing = True
     outcomes = ("won_back", "no_response", "declined", "unsubscribed")

@@ -3,18 +3,20 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.billing import Billing
 from activities.carry_out import Effects
 from models import ledger
+from models.asking import Asked
 from models.cases import Batch, Charge, Email
 from models.facts import INVOICE_PAID, PAID_BY_RETRY
 from models.picture import Picture
-from models.policy import Offers
-from models.tables import EffectRow, InboxEvent
+from models.policy import Policy
+from models.tables import EffectRow, InboxEvent, wall
 from tests.activities.test_lost_answers import batch, case_of
-from tests.town import Customer, Town
+from tests.town import ALWAYS, Customer, Town
 from workers.routing import StartRun
 from workflows.payment_failure import PaymentFailure
 
@@ -66,10 +68,31 @@ async def test_one_claim_of_two_is_fresh(place: Town) -> None:
     for _ in range(2):
         async with place.database.writing() as session:
             _, claimed = await ledger.claim(
-                session, batch(person, effect), effect, Picture(), parting=False, detail={}, offers=Offers()
+                session,
+                batch(person, effect),
+                effect,
+                Picture(),
+                parting=False,
+                detail={},
+                policy=Policy.model_validate(ALWAYS),
             )
             fresh.append(claimed)
     assert fresh == [True, False]
+
+
+async def test_a_claim_is_of_the_moment_the_gate_was_asked(place: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = await case_of(place, "insufficient_funds")
+    effect = Email(key=f"{person.case}/step/1", title="Remind", template="dunning.d3")
+    asked = []
+
+    async def rule(_asked: Asked) -> None:
+        asked.append(wall())
+
+    monkeypatch.setattr("models.gate.RULES", (rule,))
+    async with place.database.writing() as session:
+        await ledger.claim(session, batch(person, effect), effect, Picture(), parting=False, detail={}, policy=Policy())
+    (row,) = await place.rows(EffectRow, key=effect.key)
+    assert row.wall_claimed_at <= asked[0]
 
 
 async def test_a_charge_that_is_sent_twice_under_its_key_is_tried_once(place: Town) -> None:
@@ -102,7 +125,13 @@ async def test_a_case_that_ended_after_the_batch_began_claims_nothing(place: Tow
         session.add(case)
     async with place.database.writing() as session:
         row, _ = await ledger.claim(
-            session, batch(person, effect), effect, Picture(), parting=False, detail={}, offers=Offers()
+            session,
+            batch(person, effect),
+            effect,
+            Picture(),
+            parting=False,
+            detail={},
+            policy=Policy.model_validate(ALWAYS),
         )
     assert isinstance(row, EffectRow)
     assert (row.state, row.rule, row.reason) == ("dropped", "case_is_open", "the case has ended: ended_by_lead")

@@ -32,7 +32,7 @@ from tests.crash.seams import (
     CrashingRunner,
     crash_before_requests,
 )
-from tests.town import EVENTS_SECRET, LINK_SECRET, PUBLIC_URL, WEBHOOK_SECRET, Town
+from tests.town import ALWAYS, EVENTS_SECRET, LINK_SECRET, PUBLIC_URL, WEBHOOK_SECRET, Town
 from web.app import WebSettings, create_app
 from web.events import EventsEndpoint
 from web.rate_limits import Rate, RateLimits
@@ -137,7 +137,7 @@ async def stage(
     """Everything running, with points in it."""
     faults = Faults()
     database = CrashingDatabase(database_url, faults)
-    rules = PolicyFile(policy)
+    rules = PolicyFile({**ALWAYS, **(policy or {})})
     http = CrashingHttp(timeout=TIMEOUT_S)
     http.faults = faults
     api = stripe.StripeClient(

@@ -14,8 +14,9 @@ from models.database import Database
 from models.gate import Held
 from models.offers import months_after
 from models.picture import Person, Picture
-from models.policy import Offers
+from models.policy import Offers, Policy
 from models.tables import Account, CaseRow, EffectRow
+from tests.town import ALWAYS
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -63,7 +64,13 @@ async def claimed(
     """Claim an effect as the one door does, an offer being made in the same transaction: state, rule and reason."""
     async with database.writing() as session:
         row, fresh = await ledger.claim(
-            session, batch, effect, picture or Picture(), parting=False, detail={}, offers=limits
+            session,
+            batch,
+            effect,
+            picture or Picture(),
+            parting=False,
+            detail={},
+            policy=Policy.model_validate({"offers": limits, **ALWAYS}),
         )
         assert not isinstance(row, Held)
         if fresh and row.state == "claimed" and isinstance(effect, Offer):
@@ -211,7 +218,7 @@ async def test_t4_3_those_who_opted_out_get_only_service_mail(
     picture = Picture(people={"champion": Person(id="con_1"), "billing": Person()})
     mail = Email(key=f"{batch.case}/step/1", title="Mail", template="t", to=to, marketing=marketing)
     state, rule, _ = await claimed(both, batch, mail, picture)
-    assert (state, rule) == (("claimed", "") if goes else ("dropped", "opted_out"))
+    assert (state, rule) == (("claimed", "contact_rules") if goes else ("dropped", "opted_out"))
 
 
 @pytest.mark.parametrize(

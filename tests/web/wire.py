@@ -41,7 +41,7 @@ class Answer:
 
 def request(body: bytes, headers: Headers, method: bytes = b"POST", path: bytes = PATH) -> bytes:
     """A request as bytes; Content-Length is added unless the headers say how long the body is."""
-    lines = [method + b" " + path + b" HTTP/1.1", b"Host: holdfast.test", b"Connection: close"]
+    lines = [method + b" " + path + b" HTTP/1.1", b"Host: localhost", b"Connection: close"]
     lines += [name + b": " + value for name, value in headers]
     if not {name.lower() for name, _ in headers} & {b"content-length", b"transfer-encoding"}:
         lines.append(b"Content-Length: %d" % len(body))

@@ -1,0 +1,80 @@
+"""`/accounts/ID` and the stop switch as staff meet them."""
+
+import re
+
+from models import holds
+from models.contact_rows import Hold
+from models.database import Database
+from models.tables import Account
+from tests.models.gate_kit import ACCOUNT
+from tests.models.test_story import an_account_with_a_story
+from tests.web.wire import Answer, Receiver, receiving, request
+
+UI = "http://127.0.0.1:8233"
+
+
+async def get(site: Receiver, path: str) -> Answer:
+    return await site.exchange(request(b"", [], b"GET", path.encode()))
+
+
+async def press(site: Receiver, page: str, number: int = 0) -> Answer:
+    """Press the button of this number on a page."""
+    token = re.findall(r'name="token" value="([^"]+)"', (await get(site, page)).body.decode())[number]
+    form = (b"Content-Type", b"application/x-www-form-urlencoded")
+    return await site.exchange(request(f"token={token}".encode(), [form], b"POST", b"/holds"))
+
+
+async def standing(database: Database) -> list[tuple[str, str, str]]:
+    async with database.reading() as session:
+        rows: list[Hold] = await holds.standing_holds(session)
+    return [(row.scope, row.name, row.placed_by) for row in rows]
+
+
+async def test_r_the_page_of_an_account_tells_its_story_and_leads_to_its_runs(both: Database) -> None:
+    await an_account_with_a_story(both)
+    async with receiving(both, temporal_ui=UI) as site:
+        answer = await get(site, f"/accounts/{ACCOUNT}")
+    html = answer.body.decode()
+    assert answer.status == 200
+    told = re.findall(r'<td><span class="tag">([a-z ]+)</span></td>\n<td>', html)
+    assert [each for each in told if each in ("sent", "not sent", "waits")] == ["sent", "waits", "not sent"]
+    assert "suppressed: payment-failure holds the floor" in html
+    assert f'href="{UI}/namespaces/default/workflows?query=WorkflowId%3D%22usage-decline/cus_1%22"' in html
+    assert '<a href="/outbox/usage-decline/cus_1/step/1">E-mail</a>' in html
+
+
+async def test_r_of_an_account_nobody_knows_there_is_no_page(both: Database) -> None:
+    async with receiving(both) as site:
+        assert [(await get(site, f"/accounts/{name}")).status for name in ("cus_9", "%00")] == [404, 404]
+
+
+async def test_a_button_holds_an_account_and_releases_it(both: Database) -> None:
+    async with both.writing() as session:
+        session.add(Account(id=ACCOUNT))
+    async with receiving(both) as site:
+        answer = await press(site, f"/accounts/{ACCOUNT}")
+        assert (answer.status, answer.headers["location"]) == (303, f"/accounts/{ACCOUNT}")
+        assert await standing(both) == [("account", ACCOUNT, "a staff page")]
+        await press(site, f"/accounts/{ACCOUNT}")
+    assert await standing(both) == []
+
+
+async def test_each_playbook_has_a_stop_switch_and_so_has_everything(both: Database) -> None:
+    async with receiving(both, playbooks=("renewal", "win-back")) as site:
+        for number in range(3):
+            assert (await press(site, "/holds", number)).headers["location"] == "/holds"
+        expected = [
+            ("all", "", "a staff page"),
+            *(("playbook", name, "a staff page") for name in ("renewal", "win-back")),
+        ]
+        assert await standing(both) == expected
+        assert (await get(site, "/holds")).body.count(b"Release</button>") == 3
+        await press(site, "/holds", 0)
+    assert await standing(both) == expected[1:]
+
+
+async def test_a_button_that_no_page_of_ours_made_presses_nothing(both: Database) -> None:
+    async with receiving(both) as site:
+        for body in (b"", b"token=hold.all", b"token=ImhvbGQi.x.y", b"\xff\xfe"):
+            assert (await site.exchange(request(body, [], b"POST", b"/holds"))).status == 400
+    assert await standing(both) == []
