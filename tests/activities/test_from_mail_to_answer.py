@@ -94,7 +94,8 @@ async def test_t4_3_one_click_stops_marketing_mail_to_that_person_only(place: To
     assert (contact.opted_out_at is not None, account.opted_out_at) == (True, None)
     await carry_out(place, person, mail(2, to="champion"), mail(3))
     rows = {row.key: (row.state, row.rule) for row in await place.rows(EffectRow)}
-    assert rows == {f"{CASE}/1": ("done", ""), f"{CASE}/2": ("dropped", "opted_out"), f"{CASE}/3": ("done", "")}
+    went = ("done", "contact_rules")
+    assert rows == {f"{CASE}/1": went, f"{CASE}/2": ("dropped", "opted_out"), f"{CASE}/3": went}
     assert [each["to"] for each in await place.simulator.mailbox()] == [["max@example.com"], ["zoe@example.com"]]
 
 

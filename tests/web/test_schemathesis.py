@@ -129,7 +129,7 @@ def test_the_document_names_every_route_and_only_statuses_that_are_sent() -> Non
         for path, methods in DOCUMENT["paths"].items()
         for method, operation in methods.items()
     }
-    page, mail = ["200", "429", "503"], ["200", "404", "429", "503"]
+    page, mail = ["200", "401", "403", "429", "503"], ["200", "401", "403", "404", "429", "503"]
     expected = {
         ("/webhooks/stripe", "post"): ["200", "400", "413", "415", "429", "503"],
         ("/pay/{token}", "get"): ["200", "303", "400", "404", "429", "503"],
@@ -143,11 +143,14 @@ def test_the_document_names_every_route_and_only_statuses_that_are_sent() -> Non
         ("/offer/{token}", "post"): ["200", "400", "404", "409", "410", "413", "429", "503"],
         ("/unsubscribe/{token}", "get"): ["200", "400", "404", "413", "429", "503"],
         ("/unsubscribe/{token}", "post"): ["200", "400", "404", "413", "429", "503"],
-        ("/playbooks", "get"): ["200", "429"],
+        ("/accounts/{account}", "get"): mail,
+        ("/holds", "get"): page,
+        ("/holds", "post"): ["303", "400", "401", "403", "413", "415", "429", "503"],
+        ("/playbooks", "get"): ["200", "401", "403", "429"],
         ("/events", "post"): ["200", "400", "404", "413", "415", "422", "429", "503"],
         ("/segment", "post"): ["200", "400", "404", "413", "415", "429", "503"],
         ("/api/{kind}/{key}", "put"): ["200", "400", "401", "404", "413", "415", "422", "429", "503"],
-        ("/playbooks/{name}.svg", "get"): ["200", "404", "429"],
+        ("/playbooks/{name}.svg", "get"): ["200", "401", "403", "404", "429"],
         ("/healthz", "get"): ["200", "503"],
     }
     assert promised == expected, "each 422 is one of ours; the framework validates nothing"

@@ -10,7 +10,7 @@ from tests.town import HOUR
 from workers.cases import steer
 
 OPENS = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + 3 * HOUR
-CLOCK = {"opens": f"{OPENS:%H:%M}", "closes": f"{OPENS + 2 * HOUR:%H:%M}", "days": [0, 1, 2, 3, 4, 5, 6]}
+CLOCK = {"opens": f"{OPENS:%H:%M}", "closes": f"{OPENS + 6 * HOUR:%H:%M}", "days": [0, 1, 2, 3, 4, 5, 6]}
 THREE_HOURS = {"hours": {**CLOCK, "enabled": True, "spread_minutes": 0}}
 """A window that opens two to three hours from now: whenever a run starts, it is closed."""
 
