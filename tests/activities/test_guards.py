@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio.testing import ActivityEnvironment
 
 from activities.billing import Billing
 from activities.carry_out import Effects
 from models import ledger
-from models.asking import Asked
+from models.asking import Asked, Held
 from models.cases import Batch, Charge, Email
 from models.facts import INVOICE_PAID, PAID_BY_RETRY
 from models.picture import Picture
@@ -23,6 +24,11 @@ from workflows.payment_failure import PaymentFailure
 
 def charge(person: Customer) -> Charge:
     return Charge(key=f"{person.case}/step/1", title="Retry", invoice=person.invoice, then=PAID_BY_RETRY)
+
+
+async def claim(session: AsyncSession, person: Customer, effect: Email) -> tuple[EffectRow | Held, bool]:
+    policy, asked = Policy.model_validate(ALWAYS), batch(person, effect)
+    return await ledger.claim(session, asked, effect, Picture(), parting=False, detail={}, policy=policy)
 
 
 async def test_news_that_comes_between_the_look_and_the_claim_stops_the_effect(place: Town) -> None:
@@ -67,15 +73,7 @@ async def test_one_claim_of_two_is_fresh(place: Town) -> None:
     fresh = []
     for _ in range(2):
         async with place.database.writing() as session:
-            _, claimed = await ledger.claim(
-                session,
-                batch(person, effect),
-                effect,
-                Picture(),
-                parting=False,
-                detail={},
-                policy=Policy.model_validate(ALWAYS),
-            )
+            _, claimed = await claim(session, person, effect)
             fresh.append(claimed)
     assert fresh == [True, False]
 
@@ -90,7 +88,7 @@ async def test_a_claim_is_of_the_moment_the_gate_was_asked(place: Town, monkeypa
 
     monkeypatch.setattr("models.gate.RULES", (rule,))
     async with place.database.writing() as session:
-        await ledger.claim(session, batch(person, effect), effect, Picture(), parting=False, detail={}, policy=Policy())
+        await claim(session, person, effect)
     (row,) = await place.rows(EffectRow, key=effect.key)
     assert row.wall_claimed_at <= asked[0]
 
@@ -124,14 +122,6 @@ async def test_a_case_that_ended_after_the_batch_began_claims_nothing(place: Tow
         case.ended, case.outcome = True, "ended_by_lead"
         session.add(case)
     async with place.database.writing() as session:
-        row, _ = await ledger.claim(
-            session,
-            batch(person, effect),
-            effect,
-            Picture(),
-            parting=False,
-            detail={},
-            policy=Policy.model_validate(ALWAYS),
-        )
+        row, _ = await claim(session, person, effect)
     assert isinstance(row, EffectRow)
     assert (row.state, row.rule, row.reason) == ("dropped", "case_is_open", "the case has ended: ended_by_lead")
