@@ -112,13 +112,17 @@ class _Try:
                 return ended
             held = await self._do(effect)
             if held:
-                return Outcome(wait_until=held.until, readings=self._readings(), results=self._results)
+                return self._waits(held)
             ended = await self._part_if_over()
         return ended or await self._close() or Outcome(readings=self._readings(), results=self._results)
 
     def _readings(self) -> dict[str, Reading]:
         """What the playbook is told: what was seen, and under `apply_offer` how giving an offer ended (O12)."""
         return {**self._picture.readings, **self._kept}
+
+    def _waits(self, held: Held) -> Outcome:
+        """What the playbook is told where something has to wait."""
+        return Outcome(wait_until=held.until, readings=self._readings(), results=self._results)
 
     # Looking.
 
@@ -262,10 +266,11 @@ class _Try:
                     held = await ledger.waits_before_the_end(
                         session, self._batch, closing.effects, self._picture, self._rules()
                     )
+                    closed = not held and await ledger.close(
+                        session, self._batch, self._picture, closing.reason, closing.outcome
+                    )
                 if held:
-                    return Outcome(wait_until=held.until, readings=self._readings(), results=self._results)
-                async with self._db.writing() as session:
-                    closed = await ledger.close(session, self._batch, self._picture, closing.reason, closing.outcome)
+                    return self._waits(held)
             except LookAgain:
                 closed = False
             if closed:
@@ -288,7 +293,7 @@ class _Try:
         for effect in parting.effects if parting else ():
             held = await self._do(effect, parting=True)
             if held:
-                return Outcome(wait_until=held.until, readings=self._readings(), results=self._results)
+                return self._waits(held)
         return Outcome(over=reason, outcome=outcome, readings=self._readings(), results=self._results)
 
 

@@ -135,8 +135,8 @@ GUARDS: Final[tuple[Guard, ...]] = (
     Guard(
         "hours: a case stays open for a last mail that waits",
         "activities/carry_out.py",
-        "                if held:\n                    return Outcome(wait_until=held.until",
-        "                if False:\n                    return Outcome(wait_until=held.until",
+        "                if held:\n                    return self._waits(held)\n",
+        "                if False:\n                    pass\n",
         WAITING,
         "p0_17_before_a_last_mail",
     ),
