@@ -2,12 +2,13 @@
 
 from datetime import date, datetime, timedelta
 from typing import Protocol
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from models.cases import Banner, Batch, Email, Task
 from models.links import link
 from models.picture import Person, Picture
 from models.policy import Policy
+from models.zones import zone_named
 
 
 class Terms(Protocol):
@@ -115,10 +116,7 @@ class Fields:
 
 def zone_of(name: str) -> ZoneInfo:
     """The zone named, or UTC where the name is missing or unknown."""
-    try:
-        return ZoneInfo(name or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        return ZoneInfo("UTC")
+    return zone_named(name) or ZoneInfo("UTC")
 
 
 def date_in(at: datetime, zone: ZoneInfo) -> str:

@@ -7,9 +7,10 @@ are in the database.
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from models.zones import zone_named
 
 SHOWN: Final = 60
 MOST_MONEY: Final = 10**15
@@ -40,12 +41,8 @@ def _address(text: str) -> str:
 
 
 def _zone(text: str) -> str:
-    if text:
-        # ZoneInfo itself raises many kinds of errors for names that are paths, folders or too long.
-        try:
-            ZoneInfo(text)
-        except (ValueError, OSError, LookupError):
-            raise ValueError("no zone") from None
+    if text and not zone_named(text):
+        raise ValueError("no zone")
     return text
 
 

@@ -5,7 +5,6 @@ Its first instant belongs to it, its last does not. Where the clocks skip an end
 they show it twice, it is the first time.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -17,6 +16,7 @@ from zoneinfo import ZoneInfo
 import holidays
 
 from models.policy import Hours
+from models.zones import zone_named
 
 AHEAD: Final = 400
 """Days that are looked through for an open one."""
@@ -117,15 +117,6 @@ def instant(day: date, at: time, zone: ZoneInfo) -> datetime:
 
 
 @cache
-def zone_named(name: str) -> ZoneInfo | None:
-    """The IANA zone of this name; None where there is none."""
-    try:
-        return ZoneInfo(name) if name else None
-    except (KeyError, ValueError, OSError):
-        return None
-
-
-@cache
 def country_of(zone: str) -> str:
     """The country a zone lies in, ISO 3166 in two letters; empty for UTC and other zones of no one country."""
     return _countries().get(zone, "")
@@ -141,12 +132,8 @@ def _countries() -> dict[str, str]:
 @cache
 def holidays_of(country: str) -> "holidays.HolidayBase | frozenset[date]":
     """The country's public holidays, those of the whole country; none where the country is unknown."""
-    if not country or country not in countries():
+    # Asked for all that it knows, the library reads every country's file: half a second inside of a claim.
+    try:
+        return holidays.country_holidays(country) if country else frozenset()
+    except NotImplementedError:
         return frozenset()
-    return holidays.country_holidays(country)
-
-
-@cache
-def countries() -> Iterable[str]:
-    """Every country whose holidays are known."""
-    return frozenset(holidays.list_supported_countries(include_aliases=False))

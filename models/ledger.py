@@ -87,13 +87,7 @@ async def claim(
         return held, False
     rule, reason = (held.rule, held.reason) if held else why_it_went(asked)
     row = EffectRow(
-        key=effect.key,
-        case_id=batch.case,
-        account_id=batch.account,
-        playbook=batch.playbook,
-        step=batch.step,
-        kind=effect.kind,
-        title=effect.title,
+        **_named(batch, effect),
         what=effect.model_dump(mode="json", exclude={"key", "title", "kind"}),
         state="dropped" if held else "claimed",
         rule=rule,
@@ -102,7 +96,6 @@ async def claim(
         reader=touch.reader if touch else "",
         contact_on=touch.window.day_of(batch.now) if touch else None,
         detail=detail,
-        at=batch.now,
         wall_claimed_at=asked_at,
         wall_settled_at=wall() if held else None,
     )
@@ -128,21 +121,27 @@ async def waits_before_the_end(
 
 async def _defer(asked: Asked, held: Held) -> None:
     """Keep that it had to wait, and why; once, however often the same try is made."""
-    batch, effect = asked.batch, asked.effect
     row = Deferral(
-        key=effect.key,
-        case_id=batch.case,
-        account_id=batch.account,
-        playbook=batch.playbook,
-        step=batch.step,
-        kind=effect.kind,
-        title=effect.title,
+        **_named(asked.batch, asked.effect),
         rule=held.rule,
         reason=held.reason,
-        at=batch.now,
-        until=held.until or batch.now,
+        until=held.until or asked.batch.now,
     )
     await insert_once(asked.session, row)
+
+
+def _named(batch: Batch, effect: Effect) -> dict[str, Any]:
+    """The columns that say which effect a row is about."""
+    return {
+        "key": effect.key,
+        "case_id": batch.case,
+        "account_id": batch.account,
+        "playbook": batch.playbook,
+        "step": batch.step,
+        "kind": effect.kind,
+        "title": effect.title,
+        "at": batch.now,
+    }
 
 
 async def release(session: AsyncSession, key: str, claimed_at: datetime, why: str = "") -> None:

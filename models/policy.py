@@ -12,11 +12,11 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field, ValidationError
 
 from models.frozen import Frozen
+from models.zones import zone_named
 
 
 class PolicyError(ValueError):
@@ -479,7 +479,7 @@ class Hours(Frozen):
         found = []
         if not self.days or any(not 0 <= day <= 6 for day in self.days):
             found.append(f"days {list(self.days)}: some of 0 (Monday) to 6 (Sunday)")
-        if not known_zone(self.zone):
+        if not zone_named(self.zone):
             found.append(f"zone {self.zone!r} is no IANA time zone, such as Europe/Berlin")
         return found
 
@@ -599,15 +599,6 @@ class PolicyFile:
             raise PolicyError(f"policy: {path} cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise PolicyError(f"policy: {path} is not valid TOML: {error}") from None
-
-
-def known_zone(name: str) -> bool:
-    """Whether there is an IANA zone of this name."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return False
-    return True
 
 
 def _unknown(data: dict[str, Any], model: type[BaseModel], path: str = "") -> list[str]:

@@ -50,8 +50,8 @@ class Story:
     entries: list[Entry]
 
 
-async def story_of(session: AsyncSession, account: str) -> Story:
-    """Tell the story of an account.
+async def cases_of(session: AsyncSession, account: str) -> list[CaseRow]:
+    """An account's cases, newest first; there may be none.
 
     Raises:
         NoSuchAccount: nothing is known of it.
@@ -61,6 +61,16 @@ async def story_of(session: AsyncSession, account: str) -> Story:
     cases = list((await session.exec(statement)).all())
     if not cases and await session.get(Account, account) is None:
         raise NoSuchAccount(f"there is no account {account!r}: it has no row and no case")
+    return cases
+
+
+async def story_of(session: AsyncSession, account: str) -> Story:
+    """Tell the story of an account.
+
+    Raises:
+        NoSuchAccount: nothing is known of it.
+    """
+    cases = await cases_of(session, account)
     # Of one moment, what was claimed first stands first; a case opens before and closes after all else.
     lines = [(row.opened_at, 0, _opened(row)) for row in cases]
     effects = select(EffectRow).where(EffectRow.account_id == account)

@@ -1,5 +1,6 @@
 """What makes an effect a contact with a customer, and the rule about the hours in which one is made (P0.17)."""
 
+from datetime import datetime
 from hashlib import blake2b
 from typing import Final
 
@@ -53,9 +54,9 @@ async def it_is_their_working_time(asked: Asked) -> Held | None:
         return None
     # All that waited for the morning would go in its first second.
     until = opens + spread(asked.effect.key, asked.policy.hours.spread_minutes)
-    there = now.astimezone(touch.window.zone)
-    why = "is not a working day" if not touch.window.works(there.date()) else "is outside working hours"
-    return Held("hours", f"{there:%a %d %b, %H:%M} in {touch.window.zone.key} {why}", until)
+    is_workday = touch.window.works(touch.window.day_of(now))
+    why = "is outside working hours" if is_workday else "is not a working day"
+    return Held("hours", f"{_there(touch, now)} {why}", until)
 
 
 def why_it_went(asked: Asked) -> tuple[str, str]:
@@ -63,9 +64,13 @@ def why_it_went(asked: Asked) -> tuple[str, str]:
     touch = asked.touch
     if touch is None:
         return "", ""
-    there = asked.batch.now.astimezone(touch.window.zone)
-    when = f"{there:%a %d %b, %H:%M} in {touch.window.zone.key}"
+    when = _there(touch, asked.batch.now)
     if touch.nature == "required":
         how = ", said at once" if touch.at_once or asked.parting else ""
         return REQUIRED, f"a {touch.notice} notice: no cap and no other playbook holds it back{how}; {when}"
     return WITHIN, f"{touch.nature}, within caps and hours; {when}"
+
+
+def _there(touch: Touch, moment: datetime) -> str:
+    """The moment on the reader's clock, in words."""
+    return f"{moment.astimezone(touch.window.zone):%a %d %b, %H:%M} in {touch.window.zone.key}"

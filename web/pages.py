@@ -14,8 +14,10 @@ from models.money import money
 from models.tables import CaseRow, CaseSubject, Message
 from web.answers import MAIL_ANSWERS, PAY_ANSWERS, STAFF_PAGE_ANSWERS, STYLE_ANSWERS, in_path
 from web.security_headers import MAIL_HEADERS
+from web.temporal_ui import run_url
 
 PAGES: Final = Jinja2Templates(directory=Path(__file__).parent / "templates")
+PAGES.env.globals["run_url"] = run_url
 STYLE: Final = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
 MOST_LISTED: Final = 200
 

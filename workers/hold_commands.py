@@ -105,10 +105,7 @@ def list_holds(as_json: AsJson = False) -> None:
 
 async def _named(session: Any, playbook: str, account: str) -> tuple[Any, str, str]:
     """Scope and name, or what is wrong with them: a hold on something that is not there would hold nothing."""
-    from sqlmodel import select
-
-    from models.tables import Account as AccountRow
-    from models.tables import CaseRow
+    from models.story import NoSuchAccount, cases_of
     from workflows import PLAYBOOKS
     from workflows.steps import name_of
 
@@ -117,10 +114,11 @@ async def _named(session: Any, playbook: str, account: str) -> tuple[Any, str, s
     names = sorted(name_of(each) for each in PLAYBOOKS)
     if playbook and playbook not in names:
         return "all", "", f"there is no playbook {playbook!r}; there are {', '.join(names)}"
-    if account and await session.get(AccountRow, account) is None:
-        case = (await session.exec(select(CaseRow.id).where(CaseRow.account_id == account))).first()
-        if case is None:
-            return "all", "", f"there is no account {account!r}: it has no row and no case"
+    if account:
+        try:
+            await cases_of(session, account)
+        except NoSuchAccount as error:
+            return "all", "", str(error)
     return ("playbook" if playbook else "account" if account else "all"), playbook or account, ""
 
 

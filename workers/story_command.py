@@ -22,6 +22,7 @@ def story(
     Exit code 1 if nothing is known of the account.
     """
     from models.story import story_of
+    from web.temporal_ui import run_url
     from workers.databases import open_database
     from workers.settings import Settings
 
@@ -42,25 +43,15 @@ def story(
             for entry in told.entries
         ]
         if as_json:
-            runs = {case.id: _link(temporal_ui, settings.temporal_namespace, case.id) for case in told.cases}
+            runs = {case.id: run_url(temporal_ui, case.id, settings.temporal_namespace) for case in told.cases}
             Console().print_json(json.dumps({"account": account, "runs": runs, "story": lines}))
             return
         table = Table("When (UTC)", "What", "", "Why", "Rule", "Case")
         for line in lines:
             run_of = line["case"]
             if run_of and temporal_ui:
-                run_of = f"[link={_link(temporal_ui, settings.temporal_namespace, run_of)}]{run_of}[/link]"
+                run_of = f"[link={run_url(temporal_ui, run_of, settings.temporal_namespace)}]{run_of}[/link]"
             table.add_row(line["at"], line["what"], line["text"], line["why"], line["rule"], run_of)
         Console().print(table if lines else "Nothing has happened yet.")
 
     run(work())
-
-
-def _link(temporal_ui: str, namespace: str, case: str) -> str:
-    """Where the Temporal Web UI shows a run; empty without one."""
-    from urllib.parse import quote
-
-    if not temporal_ui:
-        return ""
-    asked = quote(f'WorkflowId="{case}"', safe="")
-    return f"{temporal_ui.rstrip('/')}/namespaces/{namespace}/workflows?query={asked}"

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import json
 import logging
-import shutil
 import signal
 import sys
 import tempfile
@@ -18,10 +17,9 @@ import structlog
 from bench.chaos.play import months, rest, settle_doubts
 from bench.chaos.stage import stage
 from bench.chaos.storm import Storm
-from bench.chaos.verdict import reckon
+from bench.chaos.verdict import reckon, show
 
 T = TypeVar("T")
-SHOWN = 40
 DECK_S = 3.0
 """Seconds from one fault to the next, on average, where there are many cases."""
 
@@ -55,30 +53,18 @@ async def chaos(
     problems += [f"{cases - begun} cases never began: more --minutes"] if begun < cases else []
     problems += found.complaints
     figures = {
-        "cases": found.cases,
-        "effects": found.effects,
+        **found.figures,
         "faults": storm.counted,
-        "lost": len(found.lost),
-        "doubled": len(found.doubled),
-        "after_paid": len(found.after_paid),
-        "in_doubt": len(found.in_doubt),
         "settled_by_mailbox": dict(settled),
         "slowest_settle_s": found.slowest_settle_s,
         "slowest_after": found.slowest_after,
         "at_rest_after_s": rested,
-        "audit": len(found.audit),
-        "outcomes": dict(found.outcomes.most_common()),
         "cases_per_s": round(found.cases / stormy_s, 2),
         "seconds": round(time.monotonic() - began),
         "seed": seed,
         "problems": len(problems),
     }
-    for line in problems[:SHOWN]:
-        sys.stderr.write(f"  {line}\n")
-    if problems:
-        sys.stderr.write(f"Logs are kept in {folder}\n")
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+    show(problems, folder)
     return figures, not problems
 
 

@@ -1,9 +1,12 @@
 """The reckoning: our tables against what the simulator knows to be true."""
 
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from sqlmodel import select
@@ -16,6 +19,7 @@ from models.stripe_events import READERS
 from models.tables import CaseRow, CaseSubject, EffectRow, InboxEvent
 from workers.audit import audit
 
+SHOWN: Final = 40
 ON_ITS_WAY: Final = timedelta(seconds=6)
 """A mail may leave so long after it was claimed (activities.systems.FRESH_S, and the way itself)."""
 OVER: Final = ("paid", "void", "uncollectible")
@@ -36,6 +40,20 @@ class Verdict:
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest_settle_s: float = 0.0
     slowest_after: str = ""
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """How much was looked at, and how much of it does not hold."""
+        return {
+            "cases": self.cases,
+            "effects": self.effects,
+            "lost": len(self.lost),
+            "doubled": len(self.doubled),
+            "after_paid": len(self.after_paid),
+            "in_doubt": len(self.in_doubt),
+            "audit": len(self.audit),
+            "outcomes": dict(self.outcomes.most_common()),
+        }
 
     @property
     def complaints(self) -> list[str]:
@@ -163,3 +181,13 @@ def _slowest(tables: _Tables, faults: Sequence[Fault]) -> tuple[float, str]:
         if held:
             slowest = max(slowest, (round((max(held) - fault.ended).total_seconds(), 1), fault.kind))
     return slowest
+
+
+def show(problems: Sequence[str], folder: Path) -> None:
+    """Say the first problems on stderr and keep the logs; without any, the logs are worth nothing."""
+    for line in problems[:SHOWN]:
+        sys.stderr.write(f"  {line}\n")
+    if problems:
+        sys.stderr.write(f"Logs are kept in {folder}\n")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)

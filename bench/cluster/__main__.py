@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import logging
-import shutil
 import sys
 import tempfile
 import time
@@ -22,13 +21,12 @@ from sqlmodel import select
 
 from bench.chaos.play import months, rest, settle_doubts
 from bench.chaos.stage import Stage, stage
-from bench.chaos.verdict import reckon
+from bench.chaos.verdict import reckon, show
 from bench.cluster.server import CannotBuild
 from models.tables import CaseRow
 
 ASKED: Final = 60
 """Of so many runs it is read from the history which worker took their steps."""
-SHOWN: Final = 40
 
 
 async def cluster(cases: int, seed: int, shards: int, minutes: float) -> tuple[dict[str, Any], bool]:
@@ -48,35 +46,23 @@ async def cluster(cases: int, seed: int, shards: int, minutes: float) -> tuple[d
         await settle_doubts(place)
         found = await reckon(place, [])
         workers = await _steps_by_worker(place)
-        relays = await _restarts(place)
+        restarts = [f"{each.name} died {each.child.restarts} times" for each in place.ours if each.child.restarts]
     problems += found.complaints
     problems += [] if len(workers) == 2 else [f"{len(workers)} of 2 workers took a step"]
-    problems += relays
+    problems += restarts
     figures = {
         "shards": shards,
         "workers": len(workers),
         "receivers": 2,
         "relays": 2,
-        "cases": found.cases,
-        "effects": found.effects,
-        "lost": len(found.lost),
-        "doubled": len(found.doubled),
-        "after_paid": len(found.after_paid),
-        "in_doubt": len(found.in_doubt),
-        "audit": len(found.audit),
-        "outcomes": dict(found.outcomes.most_common()),
+        **found.figures,
         "steps_by_worker": sorted(workers.values()),
         "at_rest_after_s": rested,
         "cases_per_s": round(found.cases / took, 2),
         "seconds": round(time.monotonic() - began),
         "problems": len(problems),
     }
-    for line in problems[:SHOWN]:
-        sys.stderr.write(f"  {line}\n")
-    if problems:
-        sys.stderr.write(f"Logs are kept in {folder}\n")
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+    show(problems, folder)
     return figures, not problems
 
 
@@ -93,10 +79,6 @@ async def _steps_by_worker(place: Stage) -> Counter[str]:
             if event.HasField("activity_task_started_event_attributes")
         )
     return found
-
-
-async def _restarts(place: Stage) -> list[str]:
-    return [f"{each.name} died {each.child.restarts} times" for each in place.ours if each.child.restarts]
 
 
 def main() -> int:

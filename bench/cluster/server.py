@@ -69,10 +69,9 @@ class ClusterServer:
             CannotBuild: there is no Go, or the build failed.
             RuntimeError: it does not answer within 90 s.
         """
-        if not (self._folder / "config.yaml").exists():
-            self._programs = await _built()
-            await self._schema()
-            self._configure()
+        self._programs = await _built()
+        await self._schema()
+        self._configure()
         await self._spawn()
         await self._ready()
 
