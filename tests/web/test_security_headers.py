@@ -84,7 +84,7 @@ async def get(site: Receiver, path: bytes) -> Answer:
     return await site.exchange(request(b"", [], b"GET", path))
 
 
-@pytest.mark.parametrize("path", STATUSES)
+@pytest.mark.parametrize("path", STATUSES, ids=lambda path: "signed-link" if path is PAY else path.decode())
 async def test_every_answer_carries_the_security_headers(path: bytes, site: Receiver) -> None:
     answer = await get(site, path)
     assert answer.status == STATUSES[path]
