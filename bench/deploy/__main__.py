@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
@@ -69,6 +69,8 @@ async def main() -> int:
 
 async def drill(folder: Path, runs: int, rng: random.Random) -> dict[str, Any]:
     """Start runs under the code as it is, deploy the edited code over them, let them finish."""
+    copy = edited_checkout(folder)
+    count = apply(copy, NO_PATCH) + apply(copy, NEEDS_PATCH)
     url = f"sqlite:///{folder / 'holdfast.db'}"
     database = Database(url)
     await migrate.upgrade(database)
@@ -88,8 +90,6 @@ async def drill(folder: Path, runs: int, rng: random.Random) -> dict[str, Any]:
                 say(f"{runs} runs begin under the code as it is")
                 sleepers = await begin(Kit(place), runs)
                 await each(sleepers, lambda one: put_to_sleep(place, one, rng))
-            copy = edited_checkout(folder)
-            count = apply(copy, NO_PATCH) + apply(copy, NEEDS_PATCH)
             locked = plans(copy, "lock")
             say(f"{count} edits are deployed over them; the plan lock says: {locked}")
             new = Child(
@@ -250,12 +250,7 @@ async def judge(place: Town, sleepers: list[Sleeper]) -> dict[str, int]:
         kinds = Counter(event.event_type for event in history.events)
         stuck += kinds[EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED]
         unfinished += not kinds[EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED]
-        ids = [
-            event.activity_task_scheduled_event_attributes.activity_id
-            for event in history.events
-            if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
-        ]
-        taken = Counter(each.rpartition("-")[0] for each in ids)
+        taken = Counter(name for name, held in carried_out(history) if not held)
         steps += len(one.plan)
         missed += sum(1 for name in one.plan if not taken[name])
         repeated += sum(1 for name in one.plan if taken[name] > 1)
@@ -264,15 +259,24 @@ async def judge(place: Town, sleepers: list[Sleeper]) -> dict[str, int]:
     return {"steps": steps, "stuck_tasks": stuck, "missed": missed, "repeated": repeated, "unfinished": unfinished}
 
 
+def carried_out(history: WorkflowHistory) -> Iterator[tuple[str, bool]]:
+    """Each batch a run had answered: the step's name, and whether the step was only held back for its hour."""
+    scheduled = {
+        event.event_id: event.activity_task_scheduled_event_attributes.activity_id.rpartition("-")[0]
+        for event in history.events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+    }
+    for event in history.events:
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            answer = event.activity_task_completed_event_attributes
+            outcome = json.loads(answer.result.payloads[0].data)
+            yield scheduled[answer.scheduled_event_id], outcome["wait_until"] is not None
+
+
 async def follows_the_new_plan(place: Town, one: Sleeper) -> bool:
     """Whether a run that began after the deploy has the new steps: else the drill deployed nothing."""
     history = await place.run(one.case).fetch_history()
-    ids = [
-        event.activity_task_scheduled_event_attributes.activity_id
-        for event in history.events
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
-    ]
-    return any(each.startswith("added_") for each in ids)
+    return any(name.startswith("added_") for name, _ in carried_out(history))
 
 
 async def edited_effects(place: Town) -> int:

@@ -29,7 +29,7 @@ NO_PATCH: Final[dict[str, list[Change]]] = {
             '        self.task("One effect more")\n\n    def negotiate',
         ),
     ],
-    "workflows/onboarding.py": [('self.email("onboarding.d1")', 'self.email("onboarding.d3")')],
+    "workflows/onboarding_touches.py": [('self.email("onboarding.d1")', 'self.email("onboarding.d3")')],
     "workflows/win_back.py": [('self.email("winback.quarterly")', 'self.email("winback.auto4")')],
     "workflows/payment_failure.py": [('self.task("Payment overdue for a week", template="payment.call")\n', "")],
 }
@@ -49,8 +49,8 @@ NEEDS_PATCH: Final[dict[str, list[Change]]] = {
             '            else on_day(8, self.share_a_screen, name="share", only_if=self.fell_by_half),\n',
         ),
         (
-            "            on_day(15, self.plan_the_recovery, only_if=self.fell_by_half),\n",
-            "            on_day(15, self.plan_the_recovery, only_if=self.fell_by_half)\n"
+            "            on_day(offer_day + 1, self.plan_the_recovery, only_if=self.fell_by_half),\n",
+            "            on_day(offer_day + 1, self.plan_the_recovery, only_if=self.fell_by_half)\n"
             '            if not workflow.patched("plan-gone")\n'
             "            else None,\n",
         ),
