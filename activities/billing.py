@@ -143,7 +143,8 @@ class Billing:
         """
         if isinstance(effect, Charge) and effect.invoice in picture.owed:
             owed = picture.owed[effect.invoice]
-            return {"latest_charge": owed.latest_charge, "amount": owed.invoice.amount_remaining}
+            card = owed.fresh_card.id if owed.fresh_card else ""
+            return {"latest_charge": owed.latest_charge, "amount": owed.invoice.amount_remaining, "card": card}
         return {}
 
     async def perform(self, effect: Any, batch: Batch, picture: Picture) -> Answer:
@@ -180,8 +181,7 @@ class Billing:
             return None if picture.subscriptions else Answer(reason="found done after the answer was lost")
         owed = picture.owed[effect.invoice]
         if owed.invoice.status == "paid":
-            await self._remember_attempt(effect, batch, picture, noted.get("amount", 0), None)
-            return Answer(reason="paid; found by looking after the answer was lost", reread=True)
+            return await self._who_paid(effect, batch, picture, noted)
         if owed.processing:
             return Answer("in_doubt", ON_ITS_WAY)
         if owed.latest_charge != noted.get("latest_charge"):
@@ -190,17 +190,45 @@ class Billing:
             return Answer("refused", f"{decline.name}; found by looking after the answer was lost", reread=True)
         return None
 
+    async def _who_paid(self, effect: Charge, batch: Batch, picture: Picture, noted: dict[str, Any]) -> Answer:
+        """Whether the lost charge paid the invoice, or the customer did meanwhile: Stripe answers a key it knows again.
+
+        A paid invoice cannot be paid twice, so asking again is safe here, and only here.
+        """
+        amount = noted.get("amount", 0)
+        decline: Decline | None = None
+        try:
+            await self._pay(effect, noted.get("card", ""))
+        except stripe.CardError as error:
+            decline = decline_of_error(_plain(error.error) if error.error else {})
+        except stripe.InvalidRequestError:
+            return Answer(
+                "refused", "paid by other means before our charge; found after its answer was lost", reread=True
+            )
+        except stripe.RateLimitError as error:
+            raise TryAgain(f"Stripe asks to slow down: {error.user_message or error}") from error
+        except stripe.APIError as error:
+            # Stripe keeps a server error under the key too. It says that our charge was begun, which is as near as
+            # one can come; an error that is new says nothing.
+            if (error.headers or {}).get("idempotent-replayed") != "true":
+                raise
+        await self._remember_attempt(effect, batch, picture, amount, decline)
+        found = "found by looking after the answer was lost"
+        if decline:
+            return Answer("refused", f"{decline.name}; {found}", reread=True)
+        return Answer(reason=f"paid; {found}", reread=True)
+
+    async def _pay(self, effect: Charge, card: str) -> stripe.Invoice:
+        """Another card is another request: under one key Stripe would refuse it as a different one."""
+        params: dict[str, Any] = {"off_session": True} | ({"payment_method": card} if card else {})
+        key = f"{effect.key}/{card}" if card else effect.key
+        return await self._stripe.v1.invoices.pay_async(effect.invoice, params, {"idempotency_key": key})  # type: ignore[arg-type]
+
     async def _charge(self, effect: Charge, batch: Batch, picture: Picture) -> Answer:
         owed = picture.owed[effect.invoice]
-        params: dict[str, Any] = {"off_session": True}
-        key = effect.key
-        if owed.fresh_card:
-            # Another card is another request: under one key Stripe would refuse it as a different one.
-            params["payment_method"] = owed.fresh_card.id
-            key = f"{effect.key}/{owed.fresh_card.id}"
         amount = owed.invoice.amount_remaining
         try:
-            paid = await self._stripe.v1.invoices.pay_async(effect.invoice, params, {"idempotency_key": key})  # type: ignore[arg-type]
+            paid = await self._pay(effect, owed.fresh_card.id if owed.fresh_card else "")
         except stripe.CardError as error:
             decline = decline_of_error(_plain(error.error) if error.error else {})
             await self._remember_attempt(effect, batch, picture, amount, decline)

@@ -96,18 +96,19 @@ class Router:
         )
         deliveries: list[Delivery] = []
         reasons: list[str] = []
+        begins: set[str] = set()
         for name, playbook in self._playbooks.items():
             for start in playbook.starts_on:
                 if start.fact == fact.kind:
                     about = fact if start.by == "subject" else fact.model_copy(update={"subject": fact.object_id})
+                    begins.add(case_id_of(name, about))
                     delivery, reason = await self._start(session, name, start, about, event)
                     reasons.extend([reason] if reason else [])
                     deliveries.extend([delivery] if delivery else [])
         asked_by = await self._asked_by(session, fact)
-        begun = {each.case.id for each in deliveries if isinstance(each, StartRun)}
         for case in await self._open_cases(session, fact.account):
-            if case.id in begun:
-                continue  # what starts a run is not told to it once more
+            if case.id in begins and case.opened_at == fact.at:
+                continue  # what starts a run is not told to it once more, by a relay that died in between either
             if fact.kind not in hears(self._playbooks[case.playbook]) and case.id != asked_by:
                 continue
             if not await self._is_about(session, case, fact):

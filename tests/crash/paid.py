@@ -39,6 +39,8 @@ class PaidAt:
     attempts: int = 0
     under_way: str = ""
     """The step whose batch had begun when the customer paid."""
+    _begun: bool = False
+    _through: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wrong(self) -> list[str] | None:
         """What was wrong with it; None: the point was not reached."""
@@ -63,9 +65,12 @@ class PaidAt:
         await self.place.rest()
 
     async def _act(self) -> None:
-        if self.paid_at:
+        if self._begun:
+            # Only who came by the point waits for the payment: the rest of the worker may be at the next one by now.
+            await self._through.wait()
             await self._sweep()
             return
+        self._begun = True
         self.attempts = len(await self.place.charges(self.person))
         self.under_way = self._step_under_way()
         # Stripe's clock has to be the run's, or the payment would be older than what it ends; it counts whole seconds.
@@ -77,6 +82,7 @@ class PaidAt:
         await self.place.simulator.webhooks(lost=0.0)
         await self.place.arrive()
         self.paid_at = wall()
+        self._through.set()
         if self.news == "delivered before the task is taken":
             self.place.faults.deaths["worker"] += 1
 

@@ -5,7 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from models.tables import EVENTS, Account, CaseRow, CaseSubject, InboxEvent, Tas
 from tests.web.events import Json, event, invoice
 from web.webhooks import row_of
 from workers.relay import LEASE, MOST_TRIES, Relay
-from workers.routing import Router, heard_kinds
+from workers.routing import Router, StartRun, TellRun, heard_kinds
 from workflows import PLAYBOOKS
 from workflows.playbook import Playbook
 from workflows.steps import Start
@@ -283,6 +283,38 @@ async def test_t1_19_a_relay_that_died_after_the_start_starts_nothing_twice(offi
     assert case.started
     after = await office.client.get_workflow_handle(office.case("in_1")).describe()
     assert (after.run_id, after.history_length) == (before.run_id, before.history_length)
+
+
+async def test_t1_19_a_run_is_not_told_what_it_was_started_with(office: Office) -> None:
+    """Usage decline hears `usage.declined` while it runs, and must not take its own beginning for more news."""
+    account, at = office.name("cus_1"), wall()
+
+    def fell(name: str, later: timedelta) -> InboxEvent:
+        return InboxEvent(
+            source="ourselves",
+            event_id=office.name(name),
+            type="usage.declined",
+            kind="usage.declined",
+            account_id=account,
+            subject="",
+            value="severe",
+            occurred_at=at + later,
+            body=b"{}",
+        )
+
+    rows = [fell("evt_1", timedelta()), fell("evt_2", timedelta(hours=1))]
+    async with office.database.writing() as session:
+        session.add(Account(id=account))
+        session.add_all(rows)
+    router = Router(PolicyFile())
+    async with office.database.writing() as session:
+        (start,) = (await router.route(session, rows[0])).deliveries
+        assert isinstance(start, StartRun)
+        (await session.get_one(CaseRow, start.case.id)).started = True  # and here the relay died
+    async with office.database.writing() as session:
+        assert (await router.route(session, rows[0])).deliveries == ()
+        (told,) = (await router.route(session, rows[1])).deliveries
+    assert isinstance(told, TellRun)
 
 
 async def test_t1_19_a_relay_that_died_between_joining_and_telling_tells_on_the_next_pass(office: Office) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stripe
 from sqlalchemy import update
 from sqlmodel import col
 
@@ -90,12 +91,39 @@ async def test_p0_14_a_charge_that_an_ended_run_left_behind_is_found_paid(place:
     person = await case_of(place, "insufficient_funds", "ok")
     before = (await place.stripe.v1.charges.list_async({"customer": person.id})).data[0].id
     await abandoned(place, person, charge(person), latest_charge=before, amount=2900)
-    await place.stripe.v1.invoices.pay_async(person.invoice)
+    key = charge(person).key
+    await place.stripe.v1.invoices.pay_async(person.invoice, {"off_session": True}, {"idempotency_key": key})
     assert await settler(place).once() == {"done": 1}
     row = await the_row(place)
     assert (row.state, row.reason) == ("done", "paid; found by looking after the answer was lost")
     assert [(each.key, each.succeeded) for each in await place.rows(Attempt)] == [(row.key, True)]
     assert await settler(place).once() == {}
+
+
+async def test_p0_14_what_the_customer_paid_while_a_charge_was_lost_is_not_our_recovery(place: Town) -> None:
+    person = await case_of(place, "insufficient_funds", "ok")
+    before = (await place.stripe.v1.charges.list_async({"customer": person.id})).data[0].id
+    await abandoned(place, person, charge(person), latest_charge=before, amount=2900)
+    await place.simulator.customer_pays(person.invoice)
+    assert await settler(place).once() == {"refused": 1}
+    row = await the_row(place)
+    assert row.reason == "paid by other means before our charge; found after its answer was lost"
+    assert await place.rows(Attempt) == []
+    assert await place.charges(person) == ["insufficient_funds", "ok"]
+
+
+async def test_p0_14_a_lost_charge_that_was_refused_before_the_customer_paid_counts_as_refused(place: Town) -> None:
+    person = await case_of(place, "insufficient_funds", "insufficient_funds", "ok")
+    before = (await place.stripe.v1.charges.list_async({"customer": person.id})).data[0].id
+    await abandoned(place, person, charge(person), latest_charge=before, amount=2900)
+    key = charge(person).key
+    with pytest.raises(stripe.CardError):
+        await place.stripe.v1.invoices.pay_async(person.invoice, {"off_session": True}, {"idempotency_key": key})
+    await place.simulator.customer_pays(person.invoice)
+    assert await settler(place).once() == {"refused": 1}
+    row = await the_row(place)
+    assert row.reason == "insufficient_funds; found by looking after the answer was lost"
+    assert [(each.key, each.succeeded) for each in await place.rows(Attempt)] == [(row.key, False)]
 
 
 async def test_p0_14_a_charge_that_was_never_begun_is_dropped_and_not_made(place: Town) -> None:
