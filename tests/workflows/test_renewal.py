@@ -288,8 +288,8 @@ async def test_p6_13_started_50_days_before_the_90_day_set_is_done_at_once(kit: 
     assert kickoff.due_at - kickoff.opened_at == DAY
 
 
-async def test_p6_13_started_5_days_before_the_contract_still_goes_out(kit: Kit) -> None:
-    it = await renewal(kit, 5)
+async def test_p6_13_started_6_days_before_the_contract_still_goes_out(kit: Kit) -> None:
+    it = await renewal(kit, 6)
     await it.run.finish()
     assert await it.calendar() == {
         "D+0": BASE["R-90"],
