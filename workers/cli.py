@@ -236,7 +236,7 @@ def audit_command(
     ] = False,
 ) -> None:
     """Check the invariants on the database, against Stripe and Temporal. Exit code 1 if one is broken."""
-    from workers.audit import audit
+    from workers.audit import ON_ITS_WAY, audit
     from workers.databases import open_database
     from workers.settings import Settings
 
@@ -245,13 +245,14 @@ def audit_command(
     async def work() -> int:
         async with open_database(settings) as database:
             if offline:
-                return _report(await audit(database), as_json)
+                return _report(await audit(database, on_its_way=ON_ITS_WAY), as_json)
             from workers.connect import connect
             from workers.processes import outside_world
 
             async with outside_world(settings, database) as world:
                 client = await connect(settings)
-                return _report(await audit(database, client=client, billing=world.billing), as_json)
+                report = await audit(database, client=client, billing=world.billing, on_its_way=ON_ITS_WAY)
+                return _report(report, as_json)
 
     run(work())
 

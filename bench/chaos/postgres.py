@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import psycopg
 
+from bench.chaos import witness
+
 PROGRAMS: Final = Path("/usr/lib/postgresql")
 ANSWERS_WITHIN_S: Final = 60
 
@@ -64,7 +66,7 @@ class Postgres:
 
     async def _spawn(self) -> None:
         options = ["-p", str(self.port), "-k", str(self._folder), "-c", "listen_addresses=127.0.0.1"]
-        options += ["-c", "max_connections=200", "-c", "fsync=on", "-c", "synchronous_commit=on"]
+        options += ["-c", "max_connections=200", "-c", "fsync=on", "-c", "synchronous_commit=on", *witness.SETTING]
         with (self._folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 str(self._programs / "postgres"),

@@ -18,6 +18,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
 from activities.billing import close_stripe_client, stripe_client
+from bench.chaos import witness
 from bench.chaos.crowd import Sender
 from bench.chaos.links import HOST, Link, free_port
 from bench.chaos.parts import Ours, Part, PostgresPart, SimulatorPart, TemporalPart
@@ -91,6 +92,7 @@ async def stage(folder: Path, seed: int, shards: int = 0) -> AsyncIterator[Stage
         database = Database(postgres.url(postgres.port))
         stack.push_async_callback(database.close)
         await migrate.upgrade(database)
+        await witness.appoint(database)
         ours = _ours(settings, doors, folder / "holdfast.log")
         await stack.enter_async_context(children(*(each.child for each in ours)))
         # Without a pool: a connection that a killed server left behind is no use to a director.

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlmodel import select
 
+from bench.chaos import witness
 from bench.chaos.play import without_a_wait
 from bench.chaos.stage import Stage
 from bench.chaos.storm import Fault
@@ -88,17 +89,18 @@ async def reckon(stage: Stage, faults: Sequence[Fault]) -> Verdict:
     truth = await stage.simulator.call("GET", "truth")
     attempts = await stage.simulator.ledger()
     mails = await stage.simulator.mailbox()
+    durable = await witness.durable_since(stage.database)
     found = Verdict(len(tables.cases), sum(row.state == "done" for row in tables.effects))
     found.outcomes.update(case.outcome or "open" for case in tables.cases)
     found.lost += _events_lost(tables, truth["events"], stage.sender.accepted)
     found.lost += _money_lost(tables, {row["id"]: row["status"] for row in truth["invoices"]}, attempts)
     found.lost += await without_a_wait(stage)
     found.doubled += _doubled(attempts, mails)
-    found.after_paid += _after_paid(tables, mails, faults)
+    found.after_paid += _after_paid(tables, durable, mails, faults)
     found.in_doubt += [
         f"{row.key} is {row.state}: {row.reason}" for row in tables.effects if row.state in ("in_doubt", "claimed")
     ]
-    found.audit += (await audit(stage.database, client=stage.client)).violations
+    found.audit += (await audit(stage.database, client=stage.client, durable=durable)).violations
     found.slowest_settle_s, found.slowest_after = _slowest(tables, faults)
     return found
 
@@ -142,12 +144,15 @@ def _doubled(attempts: list[dict[str, Any]], mails: list[dict[str, Any]]) -> Ite
             yield f"{effect} was mailed {count} times"
 
 
-def _after_paid(tables: _Tables, mails: list[dict[str, Any]], faults: Sequence[Fault]) -> Iterable[str]:
+def _after_paid(
+    tables: _Tables, durable: dict[str, datetime], mails: list[dict[str, Any]], faults: Sequence[Fault]
+) -> Iterable[str]:
     """Mails and restrictions after we knew of the money; by real time, which all clocks here share."""
     known: dict[str, datetime] = {}
     for event in tables.events:
         if event.kind == INVOICE_PAID:
-            known[event.subject] = min(known.get(event.subject, event.wall_received_at), event.wall_received_at)
+            moment = durable[event.event_id]
+            known[event.subject] = min(known.get(event.subject, moment), moment)
     paid = {
         case: max(known[each] for each in subjects)
         for case, subjects in tables.subjects_of().items()
@@ -155,14 +160,14 @@ def _after_paid(tables: _Tables, mails: list[dict[str, Any]], faults: Sequence[F
     }
     sent = {mail["custom_args"]["effect"]: datetime.fromtimestamp(mail["wall"], UTC) for mail in mails}
     for row in tables.effects:
-        moment = paid.get(row.case_id)
-        if moment is None or row.state == "dropped" or "/ending:" in row.key or row.step.startswith("ending:"):
+        since = paid.get(row.case_id)
+        if since is None or row.state == "dropped" or "/ending:" in row.key or row.step.startswith("ending:"):
             continue
         left = sent.get(row.key)
-        if row.wall_claimed_at > moment:
+        if row.wall_claimed_at > since:
             yield f"{row.key} was begun after the money"
-        elif left and left > moment and left - row.wall_claimed_at > ON_ITS_WAY and not _held_up(left, faults):
-            yield f"{row.key} was mailed {left - moment} after the money"
+        elif left and left > since and left - row.wall_claimed_at > ON_ITS_WAY and not _held_up(left, faults):
+            yield f"{row.key} was mailed {left - since} after the money"
 
 
 def _held_up(moment: datetime, faults: Sequence[Fault]) -> bool:

@@ -147,6 +147,42 @@ async def test_a_planted_violation_is_found(place: Town, rows: list[Any], violat
     assert report.violations == [violation]
 
 
+MONEY: list[tuple[str, float, dict[str, Any], list[str]]] = [
+    ("begun before it arrived", -0.001, {}, []),
+    ("begun after it arrived", 0.5, {}, ["after the money: payment-failure/in_1/step/1, by 0.500 s"]),
+    ("begun while it was on its way to the disk", 0.5, {"on_its_way": timedelta(seconds=1)}, []),
+    (
+        "begun when it was there, surely",
+        1.5,
+        {"on_its_way": timedelta(seconds=1)},
+        ["after the money: payment-failure/in_1/step/1, by 1.500 s"],
+    ),
+    ("begun before its commit", 0.5, {"durable": {"evt_1": HOUR_AGO + timedelta(seconds=0.6)}}, []),
+    (
+        "begun after its commit",
+        0.5,
+        {"durable": {"evt_1": HOUR_AGO + timedelta(seconds=0.4)}},
+        ["after the money: payment-failure/in_1/step/1, by 0.100 s"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("after_s", "known", "found"), [each[1:] for each in MONEY], ids=[each[0] for each in MONEY])
+async def test_p0_14_what_is_begun_after_the_money_is_found(
+    place: Town, after_s: float, known: dict[str, Any], found: list[str]
+) -> None:
+    begun = effect(kind="task", wall_claimed_at=HOUR_AGO + timedelta(seconds=after_s))
+    async with place.database.writing() as session:
+        session.add(case(outcome="recovered_by_customer", ended_at=HOUR_AGO + timedelta(days=1)))
+        await session.flush()
+        session.add(CaseSubject(case_id=begun.case_id, subject="in_1", joined_at=HOUR_AGO))
+        session.add(event(kind="invoice.paid", subject="in_1", state="applied"))
+        session.add(begun)
+    report = await audit(place.database, **known)
+    excused = int("on_its_way" in known and not found)
+    assert (report.violations, report.counts["begun_as_the_money_was_told"]) == (found, excused)
+
+
 async def test_a_case_and_its_run_have_to_agree(place: Town) -> None:
     person = await place.payment_fails("insufficient_funds")
     await place.run(person.case).terminate("by hand")
