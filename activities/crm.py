@@ -10,7 +10,7 @@ from activities import letters
 from activities.known import named_day
 from activities.merge_fields import Fields
 from activities.systems import Answer
-from models import ledger
+from models import books, ledger
 from models.cases import Banner, Batch, Deal, Offer, Risk, Task, Tell
 from models.customers import Contract, DealRow, OfferRow
 from models.picture import Picture
@@ -49,11 +49,14 @@ class Crm:
         body = ""
         if effect.template:
             body = letters.render(effect.template, self._fields.of(batch, picture, policy, effect)).text
+        acting = await books.acting_for(session, owner, batch.now.date(), policy.people.csm_lead)
+        if acting != owner:
+            body = f"{body}\n\nIn place of {owner}, who is not here.".strip()
         row = TaskRow(
             key=effect.key,
             account_id=batch.account,
             case_id=batch.case,
-            owner=owner,
+            owner=acting,
             title=effect.title,
             body=body,
             opened_at=batch.now,
@@ -61,7 +64,7 @@ class Crm:
             answers=" ".join(effect.answers),
         )
         await ledger.insert_once(session, row)
-        return Answer(reason=f"for {owner}")
+        return Answer(reason=f"for {acting}")
 
     async def _risk(self, session: AsyncSession, effect: Risk, batch: Batch) -> Answer:
         if effect.raised:

@@ -10,6 +10,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
+from activities.books import look_over
 from activities.findings import KINDS, Page, page_of
 from activities.known import midnight
 from models import ledger
@@ -73,9 +74,31 @@ class Scans:
         """Look at one window of accounts. A killed try is taken up after the page it had finished last."""
         told = activity.info().heartbeat_details
         found = Found.model_validate(told[0]) if told else Found(after=scan.after)
-        async for page in self.pages(scan, found):
-            found = found.plus(await self.put(scan, page))
+        async for more in self.steps(scan, found):
+            found = found.plus(more)
             activity.heartbeat(found.model_dump(mode="json"))
+        return found
+
+    async def steps(self, scan: Scan, so_far: Found) -> AsyncIterator[Found]:
+        """Page after page of the window that is left, each put on record before the next is read."""
+        if scan.which != "books":
+            async for page in self.pages(scan, so_far):
+                yield await self.put(scan, page)
+            return
+        after, left, done = so_far.after, scan.window - so_far.accounts, so_far.done
+        while left > 0 and not done:
+            async with self._db.writing() as session:
+                found = await look_over(session, scan.day, self.policy.default, after, min(self._page, left))
+            yield found
+            after, left, done = found.after, left - found.accounts, found.done
+
+    async def foresee_books(self, scan: Scan) -> Found:
+        """What the look at segments and books would change, with nothing changed."""
+        found = Found()
+        async with self._db.writing() as session:
+            while not found.done:
+                found = found.plus(await look_over(session, scan.day, self.policy.default, found.after, self._page))
+            await session.rollback()
         return found
 
     async def pages(self, scan: Scan, so_far: Found) -> AsyncIterator[Page]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from models.segments import SEGMENTS
 from models.zones import zone_named
 
 SHOWN: Final = 60
@@ -81,6 +82,16 @@ def _day(value: Any) -> Any:
     return value
 
 
+def _maybe_day(value: Any) -> Any:
+    return None if value in ("", None) else _day(value)
+
+
+def _segments(text: str) -> str:
+    if set(text.replace(",", " ").split()) - set(SEGMENTS):
+        raise ValueError("no segment")
+    return text
+
+
 def _moment(value: Any) -> Any:
     value = _text_only(value)
     if isinstance(value, str) and value:
@@ -133,6 +144,9 @@ Health = Annotated[
 ]
 Flag = Annotated[bool, Field(description="true or false")]
 Day = Annotated[date, BeforeValidator(_day), Field(description="a date such as 2027-03-01")]
+MaybeDay = Annotated[
+    date | None, BeforeValidator(_maybe_day), Field(description="a date such as 2027-03-01, or nothing")
+]
 Moment = Annotated[
     datetime | None,
     BeforeValidator(_moment),
@@ -159,6 +173,8 @@ class AccountColumns(Loadable):
     owner: Text = ""
     segment: Text = ""
     strategic: Flag = False
+    growth: Flag = False
+    owner_held: Flag = False
     mrr: Money = 0
     currency: Currency = "usd"
     plan: Text = ""
@@ -215,6 +231,19 @@ class OwnerColumns(Loadable):
     phone: Text = ""
     booking_url: WebPage = ""
     role: Text = "csm"
+    serves: Annotated[
+        Text, AfterValidator(_segments), Field(description="some of starter, mid, enterprise, with spaces between")
+    ] = ""
+    capacity: Annotated[
+        Annotated[int, Field(ge=0, le=100_000)] | None,
+        BeforeValidator(_none),
+        BeforeValidator(_no_flag),
+        Field(description="a whole number of accounts, 0 or more, or nothing"),
+    ] = None
+    away_from: MaybeDay = None
+    away_until: MaybeDay = None
+    covered_by: Text = ""
+    left_on: MaybeDay = None
 
 
 class UsageColumns(Loadable):

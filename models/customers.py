@@ -26,6 +26,15 @@ class Owner(SQLModel, table=True):
     phone: str = ""
     booking_url: str = ""
     role: str = "csm"
+    """csm, executive (sponsor), tam (technical account manager), or whatever the company calls it."""
+    serves: str = ""
+    """Segments, with spaces or commas between; empty: those whose accounts have a CSM by name."""
+    capacity: int | None = None
+    """Most accounts, where it is not what the policy says."""
+    away_from: date | None = None
+    away_until: date | None = None
+    covered_by: str = ""
+    left_on: date | None = None
 
 
 class Contact(SQLModel, table=True):

@@ -47,6 +47,11 @@ UNSUBSCRIBED: Final = "contact.unsubscribed"
 HEALTH_SCORED: Final = "health.scored"
 """An account's health score was computed elsewhere; the value is 0 to 100."""
 
+SEGMENT_CHANGED: Final = "segment.changed"
+"""Found by the daily look at segments; the value is the new segment (S1.5)."""
+OWNER_CHANGED: Final = "owner.changed"
+"""An account has another CSM; the value is the handle. Every open run of the account hears it (S3.5)."""
+
 CARD_EXPIRING: Final = "card.expiring"
 CARD_REPLACED: Final = "card.replaced"
 

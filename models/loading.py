@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models import ledger, parking
+from models import books, ledger, parking
 from models.columns import AccountColumns, ContactColumns, ContractColumns, Loadable, OwnerColumns, Problem
 from models.customers import Contact, Contract, Owner
 from models.facts import RENEWAL_DATE_CHANGED
@@ -143,6 +143,8 @@ async def _problems(
 
 
 async def _change(session: AsyncSession, row: SQLModel, values: Mapping[str, Any]) -> str:
+    if isinstance(row, Account) and values.get("segment"):
+        values = {**values, "segment_computed": False, "segment_below_since": None}
     before = {name: getattr(row, name) for name in values}
     if all(before[name] == value for name, value in values.items()):
         return "unchanged"
@@ -150,6 +152,9 @@ async def _change(session: AsyncSession, row: SQLModel, values: Mapping[str, Any
         setattr(row, name, value)
     if isinstance(row, Account):
         row.wall_updated_at = wall()
+        if row.owner != before.get("owner", row.owner):
+            row.owner_since = row.wall_updated_at
+            await books.follow_up(session, row, before["owner"])
     session.add(row)
     if isinstance(row, Contract) and before.get("renews_on", row.renews_on) != row.renews_on:
         await _tell_open_renewals(session, row)

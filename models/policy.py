@@ -11,11 +11,12 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from models.frozen import Frozen
+from models.segments import Books, Segments
 from models.zones import zone_named
 
 
@@ -425,6 +426,8 @@ class ScanTime(Frozen):
 class Scans(Frozen):
     """The daily scans over all accounts (T2.2, T2.3). They are the same for every segment."""
 
+    books: ScanTime = ScanTime(hour=4, minute=50)
+    """Before the others, which ask for the segment."""
     usage: ScanTime = ScanTime(minute=10)
     renewals: ScanTime = ScanTime(minute=30)
     cards: ScanTime = ScanTime(minute=50)
@@ -525,6 +528,8 @@ class Policy(Frozen):
     caps: Caps = Caps()
     precedence: Floor = Floor()
     scans: Scans = Scans()
+    segments: Segments = Segments()
+    books: Books = Books()
     people: People = People()
     company: Company = Company()
     links: Links = Links()
@@ -538,6 +543,10 @@ class Policy(Frozen):
             if hasattr(section, "problems"):
                 found += [f"{name}: {problem}" for problem in section.problems()]
         return found
+
+
+FOR_ALL: Final = ("scans", "segments", "books")
+"""Sections that no segment has for itself."""
 
 
 class PolicyFile:
@@ -555,10 +564,11 @@ class PolicyFile:
         for name, over in self._segments.items():
             if not isinstance(over, dict):
                 raise PolicyError(f"policy: segment.{name} must be a table, not {over!r}")
-            if "scans" in over:
-                raise PolicyError(
-                    f"policy: segment.{name}.scans: a scan goes through all accounts; set [scans] instead"
-                )
+            for section in FOR_ALL:
+                if section in over:
+                    raise PolicyError(
+                        f"policy: segment.{name}.{section}: it is about all accounts; set [{section}] instead"
+                    )
         self._by_segment = {
             name: self._validated(_merged(data, over), f"segment.{name}.") for name, over in self._segments.items()
         }

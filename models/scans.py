@@ -5,9 +5,10 @@ from typing import Final, Literal
 
 from models.frozen import Frozen
 
-Which = Literal["usage", "renewals", "cards"]
-SCANS: Final[tuple[Which, ...]] = ("usage", "renewals", "cards")
+Which = Literal["books", "usage", "renewals", "cards"]
+SCANS: Final[tuple[Which, ...]] = ("books", "usage", "renewals", "cards")
 TITLES: Final[dict[Which, str]] = {
+    "books": "Segments and books",
     "usage": "Usage that fell",
     "renewals": "Renewals ahead",
     "cards": "Cards about to expire",

@@ -105,9 +105,18 @@ class Account(SQLModel, table=True):
     email: str = ""
     locale: str = ""
     timezone: str = ""
-    owner: str = ""
+    owner: str = Field(default="", index=True)
+    owner_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    owner_held: bool = False
+    """Kept with this owner by hand, whatever their book holds."""
     segment: str = ""
+    segment_computed: bool = False
+    """Whether the segment is ours to change: nobody gave it to us."""
+    segment_below_since: date | None = None
+    """Since when its revenue is below its segment (S1.5)."""
     strategic: bool = False
+    growth: bool = False
+    """Expected to grow: one segment higher (S1.4)."""
     mrr: int = Field(default=0, sa_type=BigInteger)
     currency: str = "usd"
     plan: str = ""

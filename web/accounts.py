@@ -10,9 +10,12 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import holds
+from models.books import care_of
 from models.database import Database
 from models.money import money
+from models.segments import Segments
 from models.story import NoSuchAccount, story_of
+from models.tables import Account
 from web.answers import ACCOUNT_ANSWERS, STAFF_PAGE_ANSWERS, SWITCH_ANSWERS, in_path
 from web.pages import PAGES
 from web.webhooks import Refused, body_of
@@ -22,7 +25,9 @@ PRESSED_WITHIN_S: Final = 86_400
 SCOPES: Final = ("all", "playbook", "account")
 
 
-def account_routes(database: Database, secret: str, temporal_ui: str, playbooks: Sequence[str]) -> APIRouter:
+def account_routes(
+    database: Database, secret: str, temporal_ui: str, playbooks: Sequence[str], rules: Segments
+) -> APIRouter:
     """`/accounts/{id}` and `/holds`. What is pressed is signed, so that no page elsewhere can press it."""
     router = APIRouter()
     signer = URLSafeTimedSerializer(secret, salt="staff-button")
@@ -47,12 +52,14 @@ def account_routes(database: Database, secret: str, temporal_ui: str, playbooks:
                 raise NoSuchAccount(named)
             async with database.reading() as session:
                 story = await story_of(session, named)
+                row = await session.get(Account, named)
                 standing = [each for each in await holds.standing_holds(session) if each.scope == "account"]
         except NoSuchAccount:
             return notice(request, "No such account", "Nothing is known of this account.", 404)
         held = any(each.name == named for each in standing)
         words = {
             "story": story,
+            "who": row and care_of(row, rules),
             "temporal_ui": temporal_ui,
             "money": money,
             "held": held,

@@ -10,9 +10,11 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database import Database
+from models.segments import Books, Segments
 from web.accounts import account_routes
 from web.answers import HEALTH_ANSWERS
 from web.api import api_routes
+from web.books import book_routes
 from web.catalogue import Catalogue, catalogue_routes
 from web.customer_pages import customer_routes
 from web.events import EventsEndpoint, event_routes
@@ -43,6 +45,8 @@ class WebSettings:
     """Empty: staff pages are shown to this machine only."""
     playbooks: Sequence[str] = ()
     """Names, each with a stop switch of its own."""
+    books: Books = field(default_factory=Books)
+    segments: Segments = field(default_factory=Segments)
 
 
 def create_app(database: Database, settings: WebSettings) -> FastAPI:
@@ -60,8 +64,11 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     app.include_router(api_routes(database, settings.api_tokens))
     app.include_router(page_routes(database, settings.link_secret, settings.temporal_ui))
     app.include_router(customer_routes(database, settings.link_secret))
-    app.include_router(account_routes(database, settings.link_secret, settings.temporal_ui, settings.playbooks))
+    app.include_router(
+        account_routes(database, settings.link_secret, settings.temporal_ui, settings.playbooks, settings.segments)
+    )
 
+    app.include_router(book_routes(database, settings.books))
     if settings.catalogue:
         app.include_router(catalogue_routes(settings.catalogue))
 

@@ -96,7 +96,11 @@ def entry_of(playbook: type[Playbook], policy: Policy) -> Entry:
         name=name_of(playbook),
         summary=(inspect.getdoc(playbook) or "").splitlines()[0],
         starts_on=tuple(start.fact for start in playbook.starts_on),
-        answers={fact: title_of(getattr(playbook, method)) for fact, method in sorted(reactions_of(playbook).items())},
+        answers={
+            fact: title_of(getattr(playbook, method))
+            for fact, method in sorted(reactions_of(playbook).items())
+            if fact not in reactions_of(Playbook)
+        },
         ends_on={reason: tuple(found) for reason, found in endings.items()},
         outcomes=tuple(dict.fromkeys(outcomes)),
         watches=playbook.watches,

@@ -15,6 +15,7 @@ from rich.console import Console
 from workers.case_commands import cases_app, tasks_app
 from workers.cli_authors import register
 from workers.console import AsJson, complain, run
+from workers.csm_commands import csm_app
 from workers.hold_commands import hold, list_holds, release
 from workers.intake_commands import events_app, import_command, inbox_app
 from workers.reconcile_command import reconcile_command
@@ -46,6 +47,7 @@ app.command()(hold)
 app.command()(release)
 app.command("holds")(list_holds)
 app.command()(story)
+app.add_typer(csm_app, name="csm")
 keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 

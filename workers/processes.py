@@ -122,16 +122,18 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
 async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = "") -> None:
     """Serve webhooks and pages until told to stop. Needs the database only, not Temporal."""
     async with open_database(settings) as database:
-        usage = PolicyFile.read(settings.holdfast_policy).default.usage
+        rules = PolicyFile.read(settings.holdfast_policy).default
         web = WebSettings(
             StripeEndpoint(settings.webhook_secrets, settings.livemode),
             settings.link_secret.get_secret_value(),
             temporal_ui,
-            events=EventsEndpoint(settings.senders_secrets, heard_kinds(), usage),
-            segment=SegmentEndpoint(settings.segment_secret.get_secret_value(), usage),
+            events=EventsEndpoint(settings.senders_secrets, heard_kinds(), rules.usage),
+            segment=SegmentEndpoint(settings.segment_secret.get_secret_value(), rules.usage),
             api_tokens=settings.tokens,
             staff_password=settings.holdfast_staff_password.get_secret_value(),
             playbooks=tuple(name_of(each) for each in PLAYBOOKS),
+            books=rules.books,
+            segments=rules.segments,
             public_url=settings.public_url,
             limits=settings.rate_limits,
             catalogue=catalogue_for_the_web,

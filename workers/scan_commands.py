@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from models.policy import Policy
-    from models.scans import Which
+    from models.scans import Found, Scan, Which
 
 EVERYTHING: Final = sys.maxsize
 
@@ -25,13 +25,14 @@ EVERYTHING: Final = sys.maxsize
 class Name(StrEnum):
     """The scans of `models.scans.SCANS`, which would take a third of a second to import."""
 
+    books = "books"
     usage = "usage"
     renewals = "renewals"
     cards = "cards"
 
 
-WhichScan = Annotated[Name, typer.Argument(help="usage, renewals or cards.")]
-MaybeScan = Annotated[Name | None, typer.Argument(help="usage, renewals or cards; all of them if left out.")]
+WhichScan = Annotated[Name, typer.Argument(help="books, usage, renewals or cards.")]
+MaybeScan = Annotated[Name | None, typer.Argument(help="books, usage, renewals or cards; all of them if left out.")]
 
 schedules_app = typer.Typer(help="The Temporal Schedules of the daily scans.", no_args_is_help=True)
 
@@ -50,7 +51,7 @@ def scan(
     """
     from activities.scans import Scans
     from models.policy import PolicyFile
-    from models.scans import TITLES, Found, Scan
+    from models.scans import Found, Scan
     from models.tables import wall
     from workers.databases import open_database
     from workers.routing import Router
@@ -64,19 +65,28 @@ def scan(
         policy = PolicyFile.read(settings.holdfast_policy)
         async with open_database(settings) as database:
             scans = Scans(database, policy)
+            if preview and job.which == "books":
+                _tell(job, await scans.foresee_books(job), as_json, "Nothing is written. ")
+                return
             if preview:
                 _tell_preview(await previewed(database, scans, Router(policy), job), as_json)
                 return
             found = Found()
-            async for page in scans.pages(job, found):
-                found = found.plus(await scans.put(job, page))
-        if as_json:
-            said = found.model_dump(mode="json", exclude={"after", "done"})
-            Console().print_json(json.dumps({"scan": job.which, "day": job.day.isoformat(), **said}))
-        else:
-            Console().print(f"{TITLES[job.which]}, as of {job.day} (UTC): {found.in_words()}.")
+            async for more in scans.steps(job, found):
+                found = found.plus(more)
+        _tell(job, found, as_json)
 
     asyncio.run(work())
+
+
+def _tell(job: "Scan", found: "Found", as_json: bool, first: str = "") -> None:
+    from models.scans import TITLES
+
+    if as_json:
+        said = found.model_dump(mode="json", exclude={"after", "done"})
+        Console().print_json(json.dumps({"scan": job.which, "day": job.day.isoformat(), **said}))
+    else:
+        Console().print(f"{first}{TITLES[job.which]}, as of {job.day} (UTC): {found.in_words()}.")
 
 
 def _which(name: Name) -> "Which":

@@ -30,6 +30,7 @@ from workers.connect import TASK_QUEUE
 CATCH_UP: Final = timedelta(days=1)
 """After an outage of the server each scan runs once for the day it missed, not once for every day."""
 WHY: Final[dict[Which, str]] = {
+    "books": "brings segments up to date and gives each account a CSM with room (S1, S3)",
     "usage": "finds accounts whose usage fell past the threshold (P3)",
     "renewals": "finds contracts that renew soon (P6)",
     "cards": "finds cards on file that expire soon (P2)",

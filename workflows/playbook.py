@@ -21,9 +21,9 @@ from models.facts import Fact
 from models.money import major
 from models.urgency import Precedence
 from workflows.commands import Commands
-from workflows.steps import Start, Step, Taken, after_a_quiet_time, ordered, plan_of, reactions_of, title_of
+from workflows.steps import Start, Step, Taken, after_a_quiet_time, ordered, plan_of, reactions_of, title_of, when
 from workflows.verbs import Verbs
-from workflows.visible import AT_STAKE, DATE, STAGE, STARTED, checklist
+from workflows.visible import AT_STAKE, DATE, OWNER, STAGE, STARTED, checklist
 
 TASKS: Final = (facts.TASK_DONE, facts.TASK_OVERDUE)
 
@@ -178,6 +178,11 @@ class Playbook(Commands, Verbs):
     def days_until(self, days_before: int) -> float:
         """How many days from now until so many days before the anchor date; at least one."""
         return max(1.0, (self.anchor - timedelta(days=days_before) - workflow.now()) / timedelta(days=1))
+
+    @when(facts.OWNER_CHANGED)
+    def take_in_the_new_owner(self, fact: Fact) -> None:
+        """The account has another CSM: leads who filter the list by their own accounts find the run (S3.5)."""
+        workflow.upsert_search_attributes([OWNER.value_set(fact.value or "unassigned")])
 
     # Machinery.
 

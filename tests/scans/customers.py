@@ -63,8 +63,8 @@ async def scanned(
     """One whole scan, in pages of two accounts."""
     scans = Scans(database, PolicyFile(policy), page=page)
     scan, found = Scan(which=which, day=day, window=10**9), Found()
-    async for each in scans.pages(scan, found):
-        found = found.plus(await scans.put(scan, each))
+    async for more in scans.steps(scan, found):
+        found = found.plus(more)
     return found
 
 

@@ -315,7 +315,7 @@ async def test_t2_6_a_worker_makes_the_schedules_and_starts_even_where_it_may_no
     client: Client, temporal: Server
 ) -> None:
     await schedules.ensure_or_warn(client, policy())
-    assert {row["schedule"] for row in await schedules.listed(client)} == {"scan-usage", "scan-renewals", "scan-cards"}
+    assert {row["schedule"] for row in await schedules.listed(client)} == {f"scan-{which}" for which in SCANS}
     with capture_logs() as said:
         await schedules.ensure_or_warn(
             await Client.connect(temporal.address, namespace="nowhere", data_converter=client.data_converter), policy()

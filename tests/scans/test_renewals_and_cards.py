@@ -9,10 +9,11 @@ import pytest
 from sqlmodel import col, select
 from temporalio.testing import ActivityEnvironment
 
+from activities.findings import KINDS
 from activities.scans import HOUR, Scans, Turns
 from models.database import Database
 from models.policy import PolicyFile
-from models.scans import SCANS, Found, Scan, Which
+from models.scans import Found, Scan, Which
 from models.tables import InboxEvent
 from tests.scans.customers import DAY, TODAY, account, contract, facts_of, put, scanned, told, windows
 
@@ -112,7 +113,7 @@ def test_turns_never_give_more_than_the_hour_may_have() -> None:
     assert minutes == [0, 10, 40, 60, 70]
 
 
-@pytest.mark.parametrize("which", SCANS)
+@pytest.mark.parametrize("which", KINDS)
 async def test_a_scan_that_is_done_twice_at_once_ends_in_the_rows_of_one(both: Database, which: Which) -> None:
     await many(both, 9)
     found = await asyncio.gather(*(scanned(both, which) for _ in range(3)))
@@ -123,7 +124,7 @@ async def test_a_scan_that_is_done_twice_at_once_ends_in_the_rows_of_one(both: D
     assert await facts_of(both) == rows
 
 
-@pytest.mark.parametrize("which", SCANS)
+@pytest.mark.parametrize("which", KINDS)
 @pytest.mark.parametrize("remembered", [True, False], ids=["goes on", "starts over"])
 async def test_a_scan_killed_after_its_first_page_ends_in_the_same_rows(
     both: Database, which: Which, remembered: bool

@@ -43,6 +43,19 @@ async def test_r_the_page_of_an_account_tells_its_story_and_leads_to_its_runs(bo
     assert '<a href="/outbox/usage-decline/cus_1/step/1">E-mail</a>' in html
 
 
+async def test_s2_1_and_s4_4_the_page_says_how_the_account_is_looked_after(both: Database) -> None:
+    async with both.writing() as session:
+        session.add(Account(id="big", owner="ana", owner_held=True, segment="enterprise"))
+        session.add(Account(id="free", plan="free", segment="starter"))
+    async with receiving(both) as site:
+        big, free = [(await get(site, f"/accounts/{name}")).body.decode() for name in ("big", "free")]
+    assert "<dd>ana, kept by hand (a dedicated CSM)</dd>" in big
+    assert "<dd>a success plan of its own; a check-in each week; an executive sponsor; business reviews</dd>" in big
+    assert "an answer within 1 h, 80 % solved within 6 h; an account manager, day and night, guaranteed</dd>" in big
+    assert "<dd>nobody yet (nobody by name)</dd>" in free
+    assert "<dt>Support</dt><dd>knowledge base, videos, community, FAQ</dd>" in free
+
+
 async def test_r_of_an_account_nobody_knows_there_is_no_page(both: Database) -> None:
     async with receiving(both) as site:
         assert [(await get(site, f"/accounts/{name}")).status for name in ("cus_9", "%00")] == [404, 404]

@@ -145,6 +145,7 @@ def test_the_document_names_every_route_and_only_statuses_that_are_sent() -> Non
         ("/unsubscribe/{token}", "post"): ["200", "400", "404", "413", "429", "503"],
         ("/accounts/{account}", "get"): mail,
         ("/holds", "get"): page,
+        ("/books", "get"): page,
         ("/holds", "post"): ["303", "400", "401", "403", "413", "415", "429", "503"],
         ("/playbooks", "get"): ["200", "401", "403", "429"],
         ("/events", "post"): ["200", "400", "404", "413", "415", "422", "429", "503"],

@@ -42,7 +42,9 @@ def basic(text: str) -> tuple[bytes, bytes]:
     return b"Authorization", b"Basic " + base64.b64encode(text.encode())
 
 
-@pytest.mark.parametrize("path", [b"/", b"/cases", b"/outbox", b"/outbox/x", b"/mail/x", b"/holds", b"/accounts/cus_1"])
+@pytest.mark.parametrize(
+    "path", [b"/", b"/cases", b"/outbox", b"/outbox/x", b"/mail/x", b"/holds", b"/books", b"/accounts/cus_1"]
+)
 async def test_with_a_password_staff_pages_ask_for_it(locked: Receiver, path: bytes) -> None:
     answer = await locked.exchange(request(b"", [], b"GET", path))
     assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Basic realm="Holdfast staff", charset="UTF-8"')

@@ -61,7 +61,7 @@ async def test_a_preview_writes_nothing_and_a_scan_puts_each_finding_on_record_o
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("usages",), "'which': Value error, 'usages' is not one of 'usage', 'renewals', 'cards'."),
+        (("usages",), "'which': Value error, 'usages' is not one of 'books', 'usage', 'renewals', 'cards'."),
         (
             ("usage", "--day", "30.3.2026"),
             "'--day': Value error, '30.3.2026' does not match the formats '%Y-%m-%d'.",
@@ -85,15 +85,26 @@ async def test_t2_6_schedules_are_listed_paused_resumed_triggered_and_removed(
     try:
         sentence = "holdfast: there is no schedule scan-cards; `holdfast schedules ensure` makes it\n"
         assert await said("trigger", "cards") == (1, sentence)
-        assert await said("ensure") == (0, "scan-usage: made\nscan-renewals: made\nscan-cards: made\n")
+        assert await said("ensure") == (
+            0,
+            "scan-books: made\nscan-usage: made\nscan-renewals: made\nscan-cards: made\n",
+        )
         assert await said("pause", "usage", "--by", "ana") == (0, "scan-usage: paused\n")
         rows = json.loads((await said("list", "--json"))[1])
-        assert [row["schedule"] for row in rows] == ["scan-usage (paused)", "scan-renewals", "scan-cards"]
-        assert rows[0]["note"].startswith("Paused by ana at ")
-        assert (rows[0]["next"], rows[1]["next"][-5:] >= "05:30") == ("", True)
+        assert [row["schedule"] for row in rows] == [
+            "scan-books",
+            "scan-usage (paused)",
+            "scan-renewals",
+            "scan-cards",
+        ]
+        assert rows[1]["note"].startswith("Paused by ana at ")
+        assert (rows[1]["next"], rows[2]["next"][-5:] >= "05:30") == ("", True)
         assert await said("resume", "usage") == (0, "scan-usage: goes on\n")
         assert await said("trigger", "cards") == (0, "scan-cards: started\n")
-        assert await said("remove") == (0, "scan-usage: removed\nscan-renewals: removed\nscan-cards: removed\n")
+        assert await said("remove") == (
+            0,
+            "scan-books: removed\nscan-usage: removed\nscan-renewals: removed\nscan-cards: removed\n",
+        )
         assert await said("remove", "usage") == (0, "scan-usage: there was none\n")
     finally:
         async for run in client.list_workflows("WorkflowType = 'scan' AND ExecutionStatus = 'Running'"):
