@@ -2,7 +2,19 @@
 
 from typing import Final
 
-from models.health.scorecard import DEFAULT_BANDS, EXCELLENT, FAIR, GOOD, POOR, Part, Scorecard, Steps, labelled, rated
+from models.health.scorecard import (
+    DEFAULT_BANDS,
+    EXCELLENT,
+    FAIR,
+    GOOD,
+    POOR,
+    Part,
+    Scorecard,
+    Steps,
+    labelled,
+    over,
+    rated,
+)
 
 H3: Final = Scorecard(
     "h3",
@@ -10,7 +22,7 @@ H3: Final = Scorecard(
     "H3",
     parts=(
         # The limits are those of the usage scan: more than 30 % down is a decline, 50 % a severe one (P3.1, P3.2).
-        Part("Usage trend", 25, (rated("usage_change_pct", -49.99, -30, 0),)),
+        Part("Usage trend", 25, (rated("usage_change_pct", over(-50), -30, 0),)),
         Part("Tickets", 15, (Steps("open_tickets", EXCELLENT, ((1, GOOD), (3, FAIR), (6, POOR))),)),
         Part(
             "NPS",

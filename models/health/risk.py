@@ -13,10 +13,10 @@ BASE: Final[Mapping[str, int]] = {"critical": 70, "high": 50, "medium": 30}
 """Points of the worst signal, by its level (H6.2)."""
 EACH_OTHER: Final = 10
 LEVELS: Final = (
-    Band(70, "critical", "Critical", "urgent call, discount up to 30 %, executive"),
-    Band(50, "high", "High", "CSM task, offer"),
-    Band(30, "medium", "Medium", "educational campaign, webinar"),
-    Band(0, "low", "Low", "standard nurture"),
+    Band(70, "critical", "Critical", "a person calls or writes"),
+    Band(50, "high", "High", "personal intervention"),
+    Band(30, "medium", "Medium", "automated re-engagement"),
+    Band(0, "low", "Low", "normal engagement"),
 )
 """What a score is called (H6.1, P9.4)."""
 OF_MANY: Final[Mapping[int, int]] = {3: 70, 2: 50}
