@@ -47,6 +47,10 @@ UNSUBSCRIBED: Final = "contact.unsubscribed"
 HEALTH_SCORED: Final = "health.scored"
 """An account's health score was computed elsewhere; the value is 0 to 100."""
 
+HEALTH_BAND_CHANGED: Final = "health.band_changed"
+RISK_LEVEL_CHANGED: Final = "risk.level_changed"
+"""Found by the health scan; the value is the band or level an account is in now, the object the model (H0.4, H6)."""
+
 CARD_EXPIRING: Final = "card.expiring"
 CARD_REPLACED: Final = "card.replaced"
 

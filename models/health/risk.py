@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 from models.health.scorecard import THOUSANDTH, Band, Standing
@@ -37,13 +37,14 @@ class Signal:
     while_open: bool = False
     ledger: str = ""
 
-    def is_live(self, raised: datetime, cleared: datetime | None, now: datetime) -> bool:
-        """Whether it counts at this moment."""
-        if raised > now:
+    def is_live(self, raised: date, cleared: date | None, day: date) -> bool:
+        """Whether it counts on this business day."""
+        if raised > day:
             return False
-        if self.while_open:
-            return cleared is None or cleared > now or now < cleared + timedelta(days=self.days)
-        return (cleared is None or cleared > now) and now < raised + timedelta(days=self.days)
+        is_open = cleared is None or cleared > day
+        if self.while_open and cleared is not None:
+            return is_open or day < cleared + timedelta(days=self.days)
+        return is_open and (self.while_open or day < raised + timedelta(days=self.days))
 
 
 SIGNALS: Final = (
