@@ -5,12 +5,13 @@ from typing import Final, Literal
 
 from models.frozen import Frozen
 
-Which = Literal["usage", "renewals", "cards"]
-SCANS: Final[tuple[Which, ...]] = ("usage", "renewals", "cards")
+Which = Literal["usage", "renewals", "cards", "health"]
+SCANS: Final[tuple[Which, ...]] = ("usage", "renewals", "cards", "health")
 TITLES: Final[dict[Which, str]] = {
     "usage": "Usage that fell",
     "renewals": "Renewals ahead",
     "cards": "Cards about to expire",
+    "health": "Health and churn risk",
 }
 
 

@@ -138,7 +138,8 @@ class Part:
         if not known:
             return None
         worths = [
-            self.unit(rule) * (self._best(rule) if rule.metric == best else rule.worth(readings[rule.metric], self.out_of))
+            self.unit(rule)
+            * (self._best(rule) if rule.metric == best else rule.worth(readings[rule.metric], self.out_of))
             for rule in (known if self.mean else known[:1])
         ]
         return sum(worths) // len(worths)

@@ -83,7 +83,8 @@ async def read_page(session: AsyncSession, day: date, policy: Policy, after: str
     """The next `size` accounts by id that have not left. Two queries, whatever their number."""
     guided = [name for name in policy.onboarding.variant if variant_for(name, policy.onboarding) != "self_service"]
     begins = and_(
-        col(Account.signed_up_at) >= midnight(day - timedelta(days=ONBOARDING_DAYS)), col(Account.segment).not_in(guided)
+        col(Account.signed_up_at) >= midnight(day - timedelta(days=ONBOARDING_DAYS)),
+        col(Account.segment).not_in(guided),
     )
     statement: Any = (
         select(  # type: ignore[call-overload]
@@ -142,7 +143,8 @@ def decode(page: Page) -> pl.DataFrame:
     readings = [_reading(metric.name, metric.least, metric.most) for metric in ALL]
     was = [old.field(model).struct.field(each).alias(f"{model}_was_{each}") for model in MODELS for each in STANDING]
     held = [
-        old.field(model).struct.field("band").cast(BANDS[model], strict=False).alias(f"{model}_held") for model in MODELS
+        old.field(model).struct.field("band").cast(BANDS[model], strict=False).alias(f"{model}_held")
+        for model in MODELS
     ]
     return (
         frame.lazy()

@@ -26,9 +26,7 @@ from models.health.scorecard import (
     hundredths,
 )
 
-METRIC_TYPES: Final = {
-    metric.name: pl.Enum(metric.labels) if metric.labels else pl.Int32() for metric in ALL
-}
+METRIC_TYPES: Final = {metric.name: pl.Enum(metric.labels) if metric.labels else pl.Int32() for metric in ALL}
 
 
 def bands_type(names: Iterable[str]) -> pl.Enum:
@@ -50,9 +48,7 @@ def scored(frame: pl.LazyFrame, cards: Sequence[Scorecard]) -> pl.LazyFrame:
     sums = [each for card in cards for each in _sums(card)]
     scores = [_score(card).alias(f"{card.name}_score") for card in cards]
     bands = [_band(card).alias(f"{card.name}_band") for card in cards]
-    coverage = [
-        (pl.col(f"{card.name}/known") * 100 // card.weights).alias(f"{card.name}_coverage") for card in cards
-    ]
+    coverage = [(pl.col(f"{card.name}/known") * 100 // card.weights).alias(f"{card.name}_coverage") for card in cards]
     others = pl.exclude("^h[0-9]+/.*$", *METRICS)
     return (
         frame.with_columns(parts)

@@ -16,7 +16,6 @@ from sqlalchemy import (
     Table,
     Text,
     cast,
-    insert,
     literal,
     select,
     true,
