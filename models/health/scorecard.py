@@ -123,7 +123,7 @@ class Part:
     def __post_init__(self) -> None:
         """Refuse what could not be calculated exactly."""
         if len(self.rules) > MOST_SIGNALS:
-            raise ValueError(f"{self.title}: more than {MOST_SIGNALS} signals; POINT in models/health/scorecard.py is")
+            raise ValueError(f"{self.title}: a mean of {len(self.rules)} signals; {MOST_SIGNALS} are the most")
         for rule in self.rules:
             if POINT // 60 * self.weight % rule.grain(self.out_of):
                 raise ValueError(f"{self.title}: {rule.metric} does not come out in whole units; choose another out_of")
