@@ -4,10 +4,11 @@ Every finding's id follows from the data alone, not from when the scan ran, so t
 made up for ends in the same rows as a clean one.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, and_, or_
 from sqlmodel import col, func, select
@@ -22,10 +23,14 @@ from models.scans import Which
 from models.tables import OURSELVES, Account, InboxEvent, RiskSignal
 from models.usage import WATCH_ONLY
 
+if TYPE_CHECKING:
+    from models.health.scoring import Changes
+
 KINDS: Final[dict[Which, str]] = {
     "usage": facts.USAGE_DECLINED,
     "renewals": facts.RENEWAL_AHEAD,
     "cards": facts.CARD_EXPIRING,
+    "health": facts.HEALTH_BAND_CHANGED,
 }
 MONTHLY: Final = ("monthly", "month-to-month")
 """Terms without a renewal of their own (P6.18)."""
@@ -36,7 +41,7 @@ RANK: Final = {"": 0, "moderate": 1, "severe": 2}
 
 @dataclass
 class Page:
-    """What is due on one page of accounts: facts, and watch-only signals to raise and (by key) to clear.
+    """What is due on one page of accounts: facts, watch-only signals to raise and (by key) to clear, changed scores.
 
     `events` are those not on record yet, in the order of their accounts; `by_value` counts them all by severity.
     """
@@ -50,10 +55,13 @@ class Page:
     long_since: int = 0
     raised: list[RiskSignal] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
+    scores: "Changes | None" = None
 
 
 async def page_of(session: AsyncSession, which: Which, day: date, policy: PolicyFile, after: str, size: int) -> Page:
     """What the scan finds among the next `size` accounts by id, as of a day (UTC)."""
+    if which == "health":
+        return await _health(session, day, policy.default, after, size)
     ids = select(Account.id).where(Account.id > after).order_by(col(Account.id)).limit(size).subquery()
     count, last = (await session.exec(select(func.count(ids.c.id), func.max(ids.c.id)))).one()
     page = Page(after=last or after, accounts=count, last=count < size)
@@ -65,6 +73,20 @@ async def page_of(session: AsyncSession, which: Which, day: date, policy: Policy
     else:
         found = await (_renewals if which == "renewals" else _cards)(session, day, policy, within)
         await _keep_new(session, found, page)
+    return page
+
+
+async def _health(session: AsyncSession, day: date, policy: Policy, after: str, size: int) -> Page:
+    """Every model's scores that changed, and bands that were crossed (H0.4)."""
+    # Takes half a second to import, which nothing else needs.
+    from models.health import scoring
+
+    read = await scoring.read_page(session, day, policy, after, size)
+    scores = await scoring.changes_of(read, day)
+    count = read.rows.height
+    page = Page(after=read.after or after, accounts=count, last=count < size, found=len(scores.events), scores=scores)
+    page.events = scores.events
+    page.by_value = dict(sorted(Counter(event.value for event in page.events).items()))
     return page
 
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import update
 from sqlmodel import col, select
@@ -13,14 +13,19 @@ from temporalio import activity
 from activities.books import look_over
 from activities.findings import KINDS, Page, page_of
 from activities.known import midnight
-from models import ledger
+from models import inbox, ledger
 from models.database import Database
 from models.policy import PolicyFile
 from models.scans import Found, Scan
 from models.tables import OURSELVES, InboxEvent, RiskSignal, wall
 
+if TYPE_CHECKING:
+    from models.health.scoring import Changes
+
 PAGE: Final = 1000
 """Accounts that are looked at in one query; also the most that a killed worker has to look at again."""
+HEALTH_PAGE: Final = 50_000
+"""The same for scores, where a query more costs as much as thousands of accounts."""
 HOUR: Final = timedelta(hours=1)
 
 
@@ -64,7 +69,7 @@ async def turns(session: AsyncSession, kind: str, per_hour: int, now: datetime) 
 class Scans:
     """Looks at all accounts. Any number may run side by side: every finding has one id and is put on record once."""
 
-    def __init__(self, database: Database, policy: PolicyFile, *, page: int = PAGE) -> None:
+    def __init__(self, database: Database, policy: PolicyFile, *, page: int | None = None) -> None:
         self.policy = policy
         self._db = database
         self._page = page
@@ -88,7 +93,7 @@ class Scans:
         after, left, done = so_far.after, scan.window - so_far.accounts, so_far.done
         while left > 0 and not done:
             async with self._db.writing() as session:
-                found = await look_over(session, scan.day, self.policy.default, after, min(self._page, left))
+                found = await look_over(session, scan.day, self.policy.default, after, min(self._page or PAGE, left))
             yield found
             after, left, done = found.after, left - found.accounts, found.done
 
@@ -97,7 +102,9 @@ class Scans:
         found = Found()
         async with self._db.writing() as session:
             while not found.done:
-                found = found.plus(await look_over(session, scan.day, self.policy.default, found.after, self._page))
+                found = found.plus(
+                    await look_over(session, scan.day, self.policy.default, found.after, self._page or PAGE)
+                )
             await session.rollback()
         return found
 
@@ -105,7 +112,7 @@ class Scans:
         """Each page of the window that is left. Reads only."""
         after, left, done = so_far.after, scan.window - so_far.accounts, so_far.done
         while left > 0 and not done:
-            size = min(self._page, left)
+            size = min(self._page or (HEALTH_PAGE if scan.which == "health" else PAGE), left)
             async with self._db.reading() as session:
                 page = await page_of(session, scan.which, scan.day, self.policy, after, size)
             yield page
@@ -114,7 +121,9 @@ class Scans:
     async def put(self, scan: Scan, page: Page) -> Found:
         """Put what a page found on record, in one transaction; what is there already stays as it is."""
         recorded = raised = cleared = 0
-        if page.events or page.raised or page.cleared:
+        if page.scores:
+            recorded = await self._put_scores(page.scores)
+        elif page.events or page.raised or page.cleared:
             async with self._db.writing() as session:
                 per_hour = self.policy.default.starts.per_hour
                 order = await turns(session, KINDS[scan.which], per_hour, wall())
@@ -142,3 +151,20 @@ class Scans:
             raised=raised,
             cleared=cleared,
         )
+
+    async def _put_scores(self, changes: "Changes") -> int:
+        """Write what changed with its facts, in one transaction; how many facts are new."""
+        from models.health.writing import write
+
+        if not changes.rows.height:
+            return 0
+        async with self._db.writing() as session:
+            written = await write(session, changes)
+            events = [event for event in changes.events if event.account_id in written]
+            for kind in sorted({event.kind for event in events}):
+                order = await turns(session, kind, self.policy.default.starts.per_hour, wall())
+                for event in events:
+                    if event.kind == kind:
+                        event.wall_next_try_at = order.next()
+                        order.take()
+            return (await inbox.take_in(session, events)).count("pending")

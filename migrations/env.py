@@ -6,8 +6,9 @@ from alembic import context
 from sqlmodel import AutoString, SQLModel
 
 from models import contact_rows, customers, tables
+from models.health import rows
 
-assert tables.SQLModel is customers.SQLModel is contact_rows.SQLModel  # noqa: S101 - the imports fill the metadata
+assert tables.SQLModel is customers.SQLModel is contact_rows.SQLModel is rows.SQLModel  # noqa: S101 - the imports fill the metadata
 
 
 def plain_text(kind: str, obj: Any, _autogen: Any) -> str | bool:

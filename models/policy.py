@@ -431,10 +431,18 @@ class Scans(Frozen):
     usage: ScanTime = ScanTime(minute=10)
     renewals: ScanTime = ScanTime(minute=30)
     cards: ScanTime = ScanTime(minute=50)
+    health: ScanTime = ScanTime(hour=6, minute=10)
     window: int = Field(10_000, ge=1, le=1_000_000)
     """Accounts that one activity looks at; it goes through them in smaller pages."""
     jitter_minutes: int = Field(5, ge=0, le=60)
     """A scan starts up to so much later, so that not everybody's scans hit a shared server in the same second."""
+
+
+class Health(Frozen):
+    """Health scores (H0)."""
+
+    model: Literal["h1", "h2", "h3", "h4", "h5"] = "h1"
+    """The scorecard that speaks for an account; self-service accounts have h2 in their first 30 days (H0.2)."""
 
 
 class People(Frozen):
@@ -530,6 +538,7 @@ class Policy(Frozen):
     scans: Scans = Scans()
     segments: Segments = Segments()
     books: Books = Books()
+    health: Health = Health()
     people: People = People()
     company: Company = Company()
     links: Links = Links()

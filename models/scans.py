@@ -5,13 +5,14 @@ from typing import Final, Literal
 
 from models.frozen import Frozen
 
-Which = Literal["books", "usage", "renewals", "cards"]
-SCANS: Final[tuple[Which, ...]] = ("books", "usage", "renewals", "cards")
+Which = Literal["books", "usage", "renewals", "cards", "health"]
+SCANS: Final[tuple[Which, ...]] = ("books", "usage", "renewals", "cards", "health")
 TITLES: Final[dict[Which, str]] = {
     "books": "Segments and books",
     "usage": "Usage that fell",
     "renewals": "Renewals ahead",
     "cards": "Cards about to expire",
+    "health": "Health and churn risk",
 }
 
 

@@ -29,10 +29,13 @@ class Name(StrEnum):
     usage = "usage"
     renewals = "renewals"
     cards = "cards"
+    health = "health"
 
 
-WhichScan = Annotated[Name, typer.Argument(help="books, usage, renewals or cards.")]
-MaybeScan = Annotated[Name | None, typer.Argument(help="books, usage, renewals or cards; all of them if left out.")]
+WhichScan = Annotated[Name, typer.Argument(help="books, usage, renewals, cards or health.")]
+MaybeScan = Annotated[
+    Name | None, typer.Argument(help="books, usage, renewals, cards or health; all of them if left out.")
+]
 
 schedules_app = typer.Typer(help="The Temporal Schedules of the daily scans.", no_args_is_help=True)
 

@@ -1,0 +1,275 @@
+"""One pass over all accounts: every model scored, held against what stands, one fact for each crossing (H0.4, T2.1).
+
+A crossing is a change of the primary model's band, or of the level of churn risk, of an account that stood in another
+before. Its id follows from the account, the business day and the new band.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+
+import orjson
+import polars as pl
+from sqlalchemy import Text, and_, case, cast, or_
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from models import facts
+from models.health import CARDS
+from models.health.metrics import ALL, readings_of
+from models.health.risk import RISK, signal_named
+from models.health.rows import AccountHealth, AccountMetrics
+from models.health.scorecard import THOUSANDTH
+from models.health.vectors import LEVELS_TYPE, METRIC_TYPES, bands_of, risks, scored
+from models.onboarding import variant_for
+from models.policy import Policy
+from models.tables import OURSELVES, Account, InboxEvent, RiskSignal
+
+MODELS: Final = (*(card.name for card in CARDS), RISK)
+ONBOARDING: Final = "h2"
+ONBOARDING_DAYS: Final = 30
+LONGEST_TAIL: Final = timedelta(days=15)
+"""No cleared signal counts longer than this; older ones are not read."""
+BANDS: Final = {**{card.name: bands_of(card) for card in CARDS}, RISK: LEVELS_TYPE}
+STORED: Final = pl.Struct({metric.name: pl.String() if metric.labels else pl.Float64() for metric in ALL})
+STANDINGS: Final = pl.Struct(
+    {model: pl.Struct({"score": pl.Int64(), "band": pl.String(), "coverage": pl.Int32()}) for model in MODELS}
+)
+READ: Final = {
+    "account": pl.String(),
+    "primary": pl.String(),
+    "readings": pl.String(),
+    "standings": pl.String(),
+    "version": pl.Int64(),
+    "told": pl.String(),
+}
+STANDING: Final = ("score", "band", "coverage")
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some accounts as they are in the database; `live` has a row of account and level for each live risk signal."""
+
+    rows: pl.DataFrame
+    live: pl.DataFrame
+
+    @property
+    def after(self) -> str:
+        """The last account of the page."""
+        return str(self.rows["account"][-1]) if self.rows.height else ""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a page's scores change as of a day: whole rows to write, history, and the facts of bands crossed.
+
+    `rows` are as `account_health` has them, with the version they will have; `history` as `health_changes`.
+    """
+
+    day: date
+    rows: pl.DataFrame
+    history: pl.DataFrame
+    events: list[InboxEvent] = field(default_factory=list)
+
+
+def midnight(day: date) -> datetime:
+    """When a business day begins (UTC)."""
+    return datetime.combine(day, time(), UTC)
+
+
+async def read_page(session: AsyncSession, day: date, policy: Policy, after: str, size: int) -> Page:
+    """The next `size` accounts by id that have not left. Two queries, whatever their number."""
+    guided = [name for name in policy.onboarding.variant if variant_for(name, policy.onboarding) != "self_service"]
+    begins = and_(
+        col(Account.signed_up_at) >= midnight(day - timedelta(days=ONBOARDING_DAYS)),
+        col(Account.segment).not_in(guided),
+    )
+    statement: Any = (
+        select(  # type: ignore[call-overload]
+            col(Account.id),
+            case((begins, ONBOARDING), else_=policy.health.model),
+            cast(AccountMetrics.readings, Text),
+            cast(AccountHealth.standings, Text),
+            col(AccountHealth.version),
+            col(AccountHealth.band),
+        )
+        .join(AccountMetrics, col(AccountMetrics.account_id) == col(Account.id), isouter=True)
+        .join(AccountHealth, col(AccountHealth.account_id) == col(Account.id), isouter=True)
+        .where(col(Account.id) > after, col(Account.churned_at).is_(None))
+        .order_by(col(Account.id))
+        .limit(size)
+    )
+    found = (await session.exec(statement)).all()
+    columns = list(zip(*found, strict=True)) or [()] * len(READ)
+    rows = pl.DataFrame(dict(zip(READ, columns, strict=True)), schema=READ)
+    live = await _live(session, day, after, str(rows["account"][-1])) if found else set()
+    pairs = {"account": [account for account, _ in live], "level": [signal_named(name).level for _, name in live]}
+    return Page(rows, pl.DataFrame(pairs, schema={"account": pl.String(), "level": pl.String()}))
+
+
+async def _live(session: AsyncSession, day: date, after: str, last: str) -> set[tuple[str, str]]:
+    """The signals that count on this day, by account; each once."""
+    statement = select(
+        RiskSignal.account_id, RiskSignal.signal, col(RiskSignal.raised_at), col(RiskSignal.cleared_at)
+    ).where(
+        RiskSignal.account_id > after,
+        RiskSignal.account_id <= last,
+        or_(col(RiskSignal.cleared_at).is_(None), col(RiskSignal.cleared_at) > midnight(day) - LONGEST_TAIL),
+    )
+    return {
+        (account, name)
+        for account, name, raised, cleared in (await session.exec(statement)).all()
+        if signal_named(name).is_live(raised.date(), cleared.date() if cleared else None, day)
+    }
+
+
+async def changes_of(page: Page, day: date) -> Changes:
+    """What the scores of a page change, worked out in a thread."""
+    return await asyncio.to_thread(lambda: compare(score(decode(page)), day))
+
+
+def decode(page: Page) -> pl.DataFrame:
+    """The page with a column for each metric, what stood in `<model>_was_...`, and the risk of today."""
+    try:
+        said = page.rows["readings"].str.json_decode(STORED)
+    except pl.exceptions.ComputeError:
+        # A metric that changed its kind, somewhere on the page: what is not allowed any more is missing.
+        said = pl.Series("readings", [_as_allowed(text) for text in page.rows["readings"]]).str.json_decode(STORED)
+    stood = page.rows["standings"].str.json_decode(STANDINGS)
+    frame = page.rows.drop("readings", "standings").with_columns(said.alias("readings"), stood.alias("standings"))
+    old = pl.col("standings").struct
+    readings = [_reading(metric.name, metric.least, metric.most) for metric in ALL]
+    was = [old.field(model).struct.field(each).alias(f"{model}_was_{each}") for model in MODELS for each in STANDING]
+    held = [
+        old.field(model).struct.field("band").cast(BANDS[model], strict=False).alias(f"{model}_held")
+        for model in MODELS
+    ]
+    return (
+        frame.lazy()
+        .select(pl.exclude("readings", "standings"), *readings, *was, *held)
+        .join(risks(page.live.lazy()), on="account", how="left", maintain_order="left")
+        .with_columns(
+            pl.col(f"{RISK}_score").fill_null(0),
+            pl.col(f"{RISK}_band").fill_null(pl.lit("low", LEVELS_TYPE)),
+            pl.lit(100, pl.Int32).alias(f"{RISK}_coverage"),
+        )
+        .collect()
+    )
+
+
+def _reading(name: str, least: int, most: int) -> pl.Expr:
+    """A stored reading as the scorecards take it; what its metric does not allow is missing."""
+    stored = pl.col("readings").struct.field(name)
+    kind = METRIC_TYPES[name]
+    if isinstance(kind, pl.Enum):
+        return stored.cast(kind, strict=False).alias(name)
+    return pl.when(stored.is_between(least, most)).then((stored * 100).round()).cast(kind).alias(name)
+
+
+def _as_allowed(text: str | None) -> str | None:
+    if text is None:
+        return None
+    stored: Mapping[str, Any] = orjson.loads(text)
+    return orjson.dumps({name: stored[name] for name in readings_of(stored)}).decode()
+
+
+def score(frame: pl.DataFrame) -> pl.DataFrame:
+    """Score, band and coverage by every model."""
+    return scored(frame.lazy(), CARDS).collect()
+
+
+def compare(frame: pl.DataFrame, day: date) -> Changes:
+    """What is to be written: accounts seen first, and those that any model sees differently."""
+    before, now = pl.col("version"), pl.col(f"{RISK}_score")
+    moved = {model: _moved(model) for model in MODELS}
+    # Without a signal nothing is known to have changed when an account is seen first.
+    moved[RISK] = moved[RISK] & (before.is_not_null() | (now > 0))
+    other = [
+        pl.col(f"{model}_coverage").ne_missing(pl.col(f"{model}_was_coverage").fill_null(0)) for model in MODELS[:-1]
+    ]
+    primary = {
+        each: pl.coalesce(pl.when(pl.col("primary") == model).then(pl.col(f"{model}_{each}")) for model in MODELS[:-1])
+        for each in ("score", "coverage")
+    }
+    band = pl.coalesce(
+        pl.when(pl.col("primary") == model, pl.col(f"{model}_score").is_not_null()).then(
+            pl.col(f"{model}_band").cast(pl.String)
+        )
+        for model in MODELS[:-1]
+    )
+    changed = (
+        frame.lazy()
+        .with_columns(*(expr.alias(f"{model}_moved") for model, expr in moved.items()))
+        .with_columns(score=primary["score"], coverage=primary["coverage"], band=pl.coalesce(band, "told", pl.lit("")))
+        .with_columns(
+            crossed=(pl.col("told") != "") & (pl.col("band") != pl.col("told")),
+            risk_crossed=before.is_not_null() & pl.col(f"{RISK}_moved") & _other_band(RISK),
+        )
+        .filter(before.is_null() | pl.any_horizontal(*(f"{model}_moved" for model in MODELS), *other, "crossed"))
+        .collect()
+    )
+    return Changes(day, _rows(changed), _history(changed), list(_events(changed, day)))
+
+
+def _other_band(model: str) -> pl.Expr:
+    return pl.col(f"{model}_band").cast(pl.String).ne_missing(pl.col(f"{model}_was_band"))
+
+
+def _moved(model: str) -> pl.Expr:
+    """Whether the band or the whole number is another."""
+    now, was = pl.col(f"{model}_score"), pl.col(f"{model}_was_score")
+    return (now // THOUSANDTH).ne_missing(was // THOUSANDTH) | _other_band(model)
+
+
+def _rows(changed: pl.DataFrame) -> pl.DataFrame:
+    standings = pl.struct(
+        pl.struct(pl.col(f"{model}_{each}").alias(each) for each in STANDING).alias(model) for model in MODELS
+    )
+    return changed.select(
+        account_id="account",
+        model="primary",
+        band="band",
+        score=pl.col("score"),
+        coverage=pl.col("coverage"),
+        standings=standings.struct.json_encode(),
+        version=pl.col("version").fill_null(0) + 1,
+    )
+
+
+def _history(changed: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat(
+        changed.filter(f"{model}_moved").select(
+            account_id="account",
+            model=pl.lit(model),
+            score=pl.col(f"{model}_score").cast(pl.Int64),
+            band=pl.col(f"{model}_band").cast(pl.String).fill_null(""),
+            coverage=pl.col(f"{model}_coverage"),
+        )
+        for model in MODELS
+    )
+
+
+def _events(changed: pl.DataFrame, day: date) -> Iterator[InboxEvent]:
+    wanted = ("account", "primary", "told", "band", "score")
+    for row in changed.filter("crossed").select(*wanted).iter_rows():
+        yield _event(facts.HEALTH_BAND_CHANGED, day, *row)
+    wanted = ("account", f"{RISK}_was_band", f"{RISK}_band", f"{RISK}_score")
+    for account, *said in changed.filter("risk_crossed").select(*wanted).iter_rows():
+        yield _event(facts.RISK_LEVEL_CHANGED, day, account, RISK, *said)
+
+
+def _event(kind: str, day: date, account: str, model: str, was: str, band: str, score: int) -> InboxEvent:
+    said = {"account": account, "value": band, "from": was, "model": model, "score": score // THOUSANDTH}
+    return InboxEvent(
+        source=OURSELVES,
+        event_id=f"{kind}/{account}/{day}/{model}/{band}",
+        type=kind,
+        kind=kind,
+        account_id=account,
+        object_id=model,
+        value=band,
+        occurred_at=midnight(day),
+        body=orjson.dumps({"type": kind, "data": said}),
+    )
