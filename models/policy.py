@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from models.at_risk import AtRisk, ChurnRisk
 from models.frozen import Frozen
 from models.segments import Books, Segments
 from models.zones import zone_named
@@ -539,6 +540,8 @@ class Policy(Frozen):
     segments: Segments = Segments()
     books: Books = Books()
     health: Health = Health()
+    at_risk: AtRisk = AtRisk()
+    churn_risk: ChurnRisk = ChurnRisk()
     people: People = People()
     company: Company = Company()
     links: Links = Links()

@@ -22,6 +22,8 @@ NAMED: Final = {
         "onboarding:Onboarding",
         "win_back:WinBack",
         "card_expiry:CardExpiry",
+        "at_risk:AtRiskAccount",
+        "churn_risk:ChurnRiskAccount",
         "accepted_offer:AcceptedOffer",
         "trial_ending:TrialEnding",
     ),

@@ -1,0 +1,93 @@
+"""Risk signals at the moment they are told, and the level they bring about: alerts do not wait for the day's pass (T2.4)."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import Final
+
+import orjson
+from sqlmodel import col, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from models import facts, ledger
+from models.health.risk import RISK, SIGNALS, signal_named, standing
+from models.health.rows import AccountHealth, HealthChange
+from models.health.scoring import crossing, midnight
+from models.tables import Account, RiskSignal
+
+NAMES: Final = tuple(signal.name for signal in SIGNALS)
+
+
+async def signals_of(session: AsyncSession, account: str) -> Sequence[RiskSignal]:
+    """Every signal an account ever had, the oldest first."""
+    statement = select(RiskSignal).where(RiskSignal.account_id == account)
+    return (await session.exec(statement.order_by(col(RiskSignal.raised_at), col(RiskSignal.key)))).all()
+
+
+def live_on(signals: Iterable[RiskSignal], day: date) -> dict[str, date]:
+    """Those that count on a business day, each with the day it was raised on (H7)."""
+    found: dict[str, date] = {}
+    for row in signals:
+        cleared = row.cleared_at.date() if row.cleared_at else None
+        if signal_named(row.signal).is_live(row.raised_at.date(), cleared, day):
+            found.setdefault(row.signal, row.raised_at.date())
+    return found
+
+
+async def raise_signal(session: AsyncSession, account: str, signal: str, key: str, at: datetime) -> bool:
+    """Put a signal on an account, once by key; whether it is new. What level it brings about is told at once."""
+    row = RiskSignal(key=key, account_id=account, signal=signal, raised_at=at)
+    new = await ledger.insert_once(session, row)
+    if new:
+        await reassess(session, account, at)
+    return new
+
+
+async def clear_signal(session: AsyncSession, account: str, signal: str, at: datetime) -> None:
+    """Take a signal off an account."""
+    statement = update(RiskSignal).where(
+        col(RiskSignal.account_id) == account,
+        col(RiskSignal.signal) == signal,
+        col(RiskSignal.cleared_at).is_(None),
+    )
+    await session.exec(statement.values(cleared_at=at))
+    await reassess(session, account, at)
+
+
+async def reassess(session: AsyncSession, account: str, at: datetime) -> None:
+    """Work out an account's churn risk as of now, and tell of a level that is another than the one on record (H6).
+
+    Of an account that no pass has scored yet, low is on record.
+    """
+    await session.flush()
+    day = at.date()
+    # One after the other: two signals at once would each see the level without the other.
+    row = await session.get(Account, account, with_for_update=True)
+    if row is None or row.churned_at is not None:
+        return
+    now = standing(live_on(await signals_of(session, account), day))
+    known = await session.get(AccountHealth, account, with_for_update=True)
+    said = dict(known.standings.get(RISK) or {}) if known else {}
+    was = str(said.get("band") or "low")
+    if known and (now.score, now.band) != (said.get("score"), was):
+        known.standings = {**known.standings, RISK: {"score": now.score, "band": now.band, "coverage": now.coverage}}
+        known.version += 1
+        session.add(known)
+        change = HealthChange(
+            account_id=account, model=RISK, at=midnight(day), score=now.score, band=now.band, coverage=now.coverage
+        )
+        await session.merge(change)
+    if now.band != was:
+        event = crossing(facts.RISK_LEVEL_CHANGED, day, account, RISK, was, now.band, now.score or 0)
+        event.occurred_at = at
+        event.at_stake, event.currency = row.mrr, row.currency
+        await ledger.insert_once(session, event)
+
+
+def said_of(event_body: bytes) -> dict[str, object]:
+    """What a body says under `data`; empty where it says nothing."""
+    try:
+        body = orjson.loads(event_body)
+    except orjson.JSONDecodeError:
+        return {}
+    data = body.get("data") if isinstance(body, dict) else None
+    return data if isinstance(data, dict) else {}
