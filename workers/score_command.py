@@ -26,7 +26,7 @@ def score(
     account: Annotated[str, typer.Argument(help="The account's id, or what the product calls it.")] = "",
     model: Annotated[str, typer.Option(help="h1 to h5; the one that speaks for the account if left out.")] = "",
     everybody: Annotated[
-        bool, typer.Option("--all", help="Score all accounts and put what changed on record.")
+        bool, typer.Option("--all", help="Score all accounts; write what changed.")
     ] = False,
     day: Annotated[datetime | None, DAY] = None,
     as_json: AsJson = False,
@@ -104,10 +104,11 @@ def _show(account: str, said: "Explanation", known: "Known") -> None:
     from models.health.metrics import METRICS
     from models.health.risk import signal_named
 
-    console, card, standing = Console(), said.card, said.standing
+    console, card = Console(), said.card
     table = Table("Part", "Reading", "Points", "of", "Share", title=f"{card.title} ({card.ledger}) of {account}")
     for line in said.lines:
-        read = ", ".join(f"{METRICS[name].title}: {value}" for name, value in line.readings.items())
+        read = "mean of " if len(line.readings) > 1 else ""
+        read += ", ".join(f"{METRICS[name].title}: {value}" for name, value in line.readings.items())
         lacks = f"[dim]missing: {' or '.join(METRICS[name].title for name in line.missing)}[/]"
         points = "" if line.points is None else _points(line.points)
         share = "" if line.share is None else f"{line.share} %"
