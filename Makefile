@@ -6,7 +6,7 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench bench-scan bench-import chaos cluster crash sim deploy-drill mutants fuzz clean restore-drill
+.PHONY: help setup demo test check format up lock bench bench-scan bench-scoring bench-import chaos cluster crash sim deploy-drill mutants fuzz clean restore-drill
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ sim: $(STAMP) ## two thousand seeded worlds with faults (SEEDS=100 for fewer); w
 
 bench-scan: $(STAMP) ## a scan of 200,000 accounts (ARGS="--accounts 20000" for fewer)
 	@$(BIN)/python -m bench.scan_usage $(ARGS)
+
+bench-scoring: $(STAMP) ## the health scores of a million accounts, on both databases (ARGS="--accounts 100000" for fewer)
+	@$(BIN)/python -m bench.scoring $(ARGS)
 
 bench-import: $(STAMP) ## 100,000 accounts from CSV, twice
 	@$(BIN)/python -m bench import

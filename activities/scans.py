@@ -122,7 +122,7 @@ class Scans:
         """Put what a page found on record, in one transaction; what is there already stays as it is."""
         recorded = raised = cleared = 0
         if page.scores:
-            recorded = await self._put_scores(page.scores)
+            recorded = await self.put_scores(page.scores)
         elif page.events or page.raised or page.cleared:
             async with self._db.writing() as session:
                 per_hour = self.policy.default.starts.per_hour
@@ -152,7 +152,7 @@ class Scans:
             cleared=cleared,
         )
 
-    async def _put_scores(self, changes: "Changes") -> int:
+    async def put_scores(self, changes: "Changes") -> int:
         """Write what changed with its facts, in one transaction; how many facts are new."""
         from models.health.writing import write
 

@@ -119,7 +119,8 @@ async def _migrated(url: str) -> str:
 
 
 @contextmanager
-def _postgres() -> Iterator[Postgres | None]:
+def postgres_cluster() -> Iterator[Postgres | None]:
+    """A PostgreSQL of our own while it is needed; None where it is not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     cluster = Postgres(found[-1].parent) if found else None
     try:
@@ -135,7 +136,7 @@ async def import_accounts() -> tuple[dict[str, Any], bool]:
         folder = Path(name)
         few, many = [await _migrated(f"sqlite:///{folder / each}.db") for each in ("few", "many")]
         figures, holds = await asyncio.to_thread(measured, folder, few, many)
-        with _postgres() as cluster:
+        with postgres_cluster() as cluster:
             if cluster:
                 few, many = await cluster.migrated(), await cluster.migrated()
                 figures["postgresql"], fits = await asyncio.to_thread(measured, folder, few, many)

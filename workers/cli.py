@@ -20,6 +20,7 @@ from workers.hold_commands import hold, list_holds, release
 from workers.intake_commands import events_app, import_command, inbox_app
 from workers.reconcile_command import reconcile_command
 from workers.scan_commands import scan, schedules_app
+from workers.score_command import score
 from workers.story_command import story
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ app.add_typer(cases_app, name="cases")
 app.add_typer(tasks_app, name="tasks")
 register(app)
 app.command()(scan)
+app.command()(score)
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(events_app, name="events")
 app.add_typer(inbox_app, name="inbox")

@@ -7,31 +7,27 @@ before. Its id follows from the account, the business day and the new band.
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from typing import Any, Final
 
 import orjson
 import polars as pl
-from sqlalchemy import Text, and_, case, cast, or_
+from sqlalchemy import Text, cast
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import facts
 from models.health import CARDS
+from models.health.known import live_signals, midnight, primary_model
 from models.health.metrics import ALL, readings_of
 from models.health.risk import RISK, signal_named
 from models.health.rows import AccountHealth, AccountMetrics
 from models.health.scorecard import THOUSANDTH
 from models.health.vectors import LEVELS_TYPE, METRIC_TYPES, bands_of, risks, scored
-from models.onboarding import variant_for
 from models.policy import Policy
 from models.tables import OURSELVES, Account, InboxEvent, RiskSignal
 
 MODELS: Final = (*(card.name for card in CARDS), RISK)
-ONBOARDING: Final = "h2"
-ONBOARDING_DAYS: Final = 30
-LONGEST_TAIL: Final = timedelta(days=15)
-"""No cleared signal counts longer than this; older ones are not read."""
 BANDS: Final = {**{card.name: bands_of(card) for card in CARDS}, RISK: LEVELS_TYPE}
 STORED: Final = pl.Struct({metric.name: pl.String() if metric.labels else pl.Float64() for metric in ALL})
 STANDINGS: Final = pl.Struct(
@@ -74,22 +70,12 @@ class Changes:
     events: list[InboxEvent] = field(default_factory=list)
 
 
-def midnight(day: date) -> datetime:
-    """When a business day begins (UTC)."""
-    return datetime.combine(day, time(), UTC)
-
-
 async def read_page(session: AsyncSession, day: date, policy: Policy, after: str, size: int) -> Page:
     """The next `size` accounts by id that have not left. Two queries, whatever their number."""
-    guided = [name for name in policy.onboarding.variant if variant_for(name, policy.onboarding) != "self_service"]
-    begins = and_(
-        col(Account.signed_up_at) >= midnight(day - timedelta(days=ONBOARDING_DAYS)),
-        col(Account.segment).not_in(guided),
-    )
     statement: Any = (
         select(  # type: ignore[call-overload]
             col(Account.id),
-            case((begins, ONBOARDING), else_=policy.health.model),
+            primary_model(policy, day),
             cast(AccountMetrics.readings, Text),
             cast(AccountHealth.standings, Text),
             col(AccountHealth.version),
@@ -104,25 +90,10 @@ async def read_page(session: AsyncSession, day: date, policy: Policy, after: str
     found = (await session.exec(statement)).all()
     columns = list(zip(*found, strict=True)) or [()] * len(READ)
     rows = pl.DataFrame(dict(zip(READ, columns, strict=True)), schema=READ)
-    live = await _live(session, day, after, str(rows["account"][-1])) if found else set()
+    here = (col(RiskSignal.account_id) > after, col(RiskSignal.account_id) <= (found[-1][0] if found else after))
+    live = await live_signals(session, day, *here) if found else []
     pairs = {"account": [account for account, _ in live], "level": [signal_named(name).level for _, name in live]}
     return Page(rows, pl.DataFrame(pairs, schema={"account": pl.String(), "level": pl.String()}))
-
-
-async def _live(session: AsyncSession, day: date, after: str, last: str) -> set[tuple[str, str]]:
-    """The signals that count on this day, by account; each once."""
-    statement = select(
-        RiskSignal.account_id, RiskSignal.signal, col(RiskSignal.raised_at), col(RiskSignal.cleared_at)
-    ).where(
-        RiskSignal.account_id > after,
-        RiskSignal.account_id <= last,
-        or_(col(RiskSignal.cleared_at).is_(None), col(RiskSignal.cleared_at) > midnight(day) - LONGEST_TAIL),
-    )
-    return {
-        (account, name)
-        for account, name, raised, cleared in (await session.exec(statement)).all()
-        if signal_named(name).is_live(raised.date(), cleared.date() if cleared else None, day)
-    }
 
 
 async def changes_of(page: Page, day: date) -> Changes:
@@ -252,11 +223,13 @@ def _history(changed: pl.DataFrame) -> pl.DataFrame:
 
 
 def _events(changed: pl.DataFrame, day: date) -> Iterator[InboxEvent]:
-    wanted = ("account", "primary", "told", "band", "score")
-    for row in changed.filter("crossed").select(*wanted).iter_rows():
+    crossed = changed.filter("crossed").select("account", "primary", "told", "band", "score")
+    for row in crossed.iter_rows():
         yield _event(facts.HEALTH_BAND_CHANGED, day, *row)
-    wanted = ("account", f"{RISK}_was_band", f"{RISK}_band", f"{RISK}_score")
-    for account, *said in changed.filter("risk_crossed").select(*wanted).iter_rows():
+    crossed = changed.filter("risk_crossed").select(
+        "account", *(f"{RISK}_{each}" for each in ("was_band", "band", "score"))
+    )
+    for account, *said in crossed.iter_rows():
         yield _event(facts.RISK_LEVEL_CHANGED, day, account, RISK, *said)
 
 

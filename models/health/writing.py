@@ -27,9 +27,10 @@ from sqlalchemy.schema import CreateTable, DropTable
 from sqlmodel import SQLModel, col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from models.health.known import midnight
 from models.health.rows import AccountHealth, HealthChange
 from models.health.scorecard import THOUSANDTH
-from models.health.scoring import Changes, midnight
+from models.health.scoring import Changes
 from models.tables import Account, UtcDateTime
 
 STAGED: Final = MetaData()

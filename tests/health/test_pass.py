@@ -3,15 +3,12 @@
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlmodel import col, select
+from sqlmodel import select
 
-from activities.scans import Scans
 from models.database import Database
 from models.health.recording import record_metrics
 from models.health.rows import AccountHealth, HealthChange
-from models.policy import PolicyFile
-from models.scans import Found, Scan
-from models.tables import Account, RiskSignal
+from models.tables import Account
 from tests.scans.customers import DAY, TODAY, account, facts_of, put, rows, scanned
 
 EXCELLENT: dict[str, Any] = {

@@ -48,9 +48,9 @@ POINTS = {
 }
 
 
-def stands(card: Scorecard, held: str = "", **values: Any) -> tuple[float | None, str]:
+def stands(card: Scorecard, **values: Any) -> tuple[float | None, str]:
     """Score in points and band."""
-    found = card.standing(readings_of(checked(values)), held)
+    found = card.standing(readings_of(checked(values)))
     return None if found.score is None else found.score / 1000, found.band
 
 
