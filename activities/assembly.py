@@ -10,6 +10,7 @@ from activities.carry_out import Effects
 from activities.crm import Crm
 from activities.doubts import LookUps
 from activities.known import known_watches
+from activities.known_health import HealthWatch, RiskWatch
 from activities.merge_fields import Fields
 from activities.messages import Outbox, Postroom, SendGridMail
 from activities.offers import Offers
@@ -54,7 +55,12 @@ def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assemb
     offers = Offers(database, outside.stripe)
     access = ProductAccess(database, outside.product_url, outside.product_secret, allow_private=outside.product_private)
     crm = Crm(policy, fields)
-    watches: list[Watch] = [billing, *known_watches(database, policy)]
+    watches: list[Watch] = [
+        billing,
+        *known_watches(database, policy),
+        HealthWatch(database, policy),
+        RiskWatch(database, policy),
+    ]
     inside: list[Inside] = [crm]
     systems: list[System] = [billing, offers, access]
     if outside.sendgrid_key:

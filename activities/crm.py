@@ -13,9 +13,10 @@ from activities.systems import Answer
 from models import books, ledger
 from models.cases import Banner, Batch, Deal, Offer, Risk, Task, Tell
 from models.customers import Contract, DealRow, OfferRow
+from models.health import alerts
 from models.picture import Picture
 from models.policy import PolicyFile
-from models.tables import OURSELVES, Account, InboxEvent, Message, RiskSignal, TaskRow
+from models.tables import OURSELVES, Account, InboxEvent, Message, TaskRow
 
 
 class Crm:
@@ -68,18 +69,9 @@ class Crm:
 
     async def _risk(self, session: AsyncSession, effect: Risk, batch: Batch) -> Answer:
         if effect.raised:
-            row = RiskSignal(key=effect.key, account_id=batch.account, signal=effect.signal, raised_at=batch.now)
-            await ledger.insert_once(session, row)
-            return Answer()
-        await session.exec(
-            update(RiskSignal)
-            .where(
-                col(RiskSignal.account_id) == batch.account,
-                col(RiskSignal.signal) == effect.signal,
-                col(RiskSignal.cleared_at).is_(None),
-            )
-            .values(cleared_at=batch.now)
-        )
+            await alerts.raise_signal(session, batch.account, effect.signal, effect.key, batch.now)
+        else:
+            await alerts.clear_signal(session, batch.account, effect.signal, batch.now)
         return Answer()
 
     async def _banner(self, session: AsyncSession, effect: Banner, batch: Batch, picture: Picture) -> Answer:
@@ -118,7 +110,8 @@ class Crm:
             type=effect.fact,
             kind=effect.fact,
             account_id=batch.account,
-            subject=batch.subject,
+            # About the account itself: then it is a case of its day, and there may be another one some day.
+            subject="" if batch.subject == batch.account else batch.subject,
             value=effect.value,
             occurred_at=batch.now,
             body=b"{}",

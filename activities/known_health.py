@@ -38,6 +38,7 @@ class HealthWatch(Facts):
         return Seen(
             over=facts.HEALTH_RECOVERED if long_enough else "",
             readings={"signals": BETWEEN.join(live_on(await signals_of(session, account.id), day))},
+            fields={"score": "not known" if account.health is None else account.health},
         )
 
 

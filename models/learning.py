@@ -12,6 +12,7 @@ from models import counting, doubts, facts, found, ledger, loading, parking
 from models.columns import AccountColumns, BadRow, ContactColumns, read_row
 from models.counting import USAGE
 from models.customers import ChecklistItem, Contact, Contract, OfferRow
+from models.health import alerts
 from models.tables import OURSELVES, Account, InboxEvent
 
 HANDOFF: Final = ("goals", "stakeholders", "promised", "terms", "technical_contact")
@@ -184,6 +185,20 @@ async def _health(session: AsyncSession, event: InboxEvent, said: Mapping[str, A
         session.add(account)
 
 
+async def _risk_raised(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    await alerts.raise_signal(session, event.account_id, _signal(event), f"told/{event.event_id}", event.occurred_at)
+
+
+async def _risk_cleared(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    await alerts.clear_signal(session, event.account_id, _signal(event), event.occurred_at)
+
+
+def _signal(event: InboxEvent) -> str:
+    if event.value not in alerts.NAMES:
+        raise BadFact(f"{event.kind}: value is {event.value!r}, expected one of {', '.join(alerts.NAMES)}")
+    return event.value
+
+
 async def _counted(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     await counting.add(session, [parking.count_of(event)])
 
@@ -227,6 +242,8 @@ LESSONS: Final[dict[str, Lesson]] = {
     facts.OFFER_ACCEPTED: _offer_answered,
     facts.OFFER_DECLINED: _offer_answered,
     facts.HEALTH_SCORED: _health,
+    facts.RISK_RAISED: _risk_raised,
+    facts.RISK_CLEARED: _risk_cleared,
     USAGE: _counted,
     loading.DESCRIBED: _described,
     found.LEDGER_FOUND: _found,

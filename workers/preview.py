@@ -12,7 +12,7 @@ from models.cases import Banner, Batch, Case, Charge, Effect, Email, Offer, Outc
 from models.declines import Decline
 from models.picture import Person, Picture
 from models.policy import Policy
-from workers.preview_words import CHANNEL, FIELDS, READINGS, ROLES, WHO
+from workers.preview_words import CHANNEL, FIELDS, HEALTH_IN, READINGS, ROLES, WHO
 from workers.rehearsal import Moment, Rehearsed, carried_out, rehearse
 from workflows.playbook import Playbook
 from workflows.steps import name_of
@@ -121,6 +121,7 @@ def rehearsed(
     refusal = Decline(code=decline or "insufficient_funds", decline_code=decline or "insufficient_funds")
     readings: dict[str, Reading] = {
         **READINGS,
+        "health": HEALTH_IN.get(case.value, READINGS["health"]),
         "decline": refusal.kind,
         "decline_code": refusal.name,
         "invoices": case.subject,

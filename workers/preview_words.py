@@ -16,6 +16,7 @@ FIELDS: Final[Mapping[str, str | int]] = {
     "usage_summary": "48 in the last 30 days, 126 in the 30 days before",
     "sign_url": "https://sign.example.com/acme",
     "health": "65 of 100",
+    "score": 52,
     "value": "$12,000.00",
     "term": "annual",
     "roles": "champion, sponsor",
@@ -28,6 +29,8 @@ FIELDS: Final[Mapping[str, str | int]] = {
 }
 READINGS: Final[Mapping[str, Reading]] = {
     "health": 65,
+    "signals": "usage decline; champion left; payment issues",
+    "risk_level": "critical",
     "can_be_signed": True,
     "completion": 40,
     "onboarding_band": "at_risk",
@@ -35,6 +38,8 @@ READINGS: Final[Mapping[str, Reading]] = {
     "done_items": "signed_up email_verified",
     "missed": "first_value",
 }
+HEALTH_IN: Final[Mapping[str, int]] = {"at_risk": 52, "critical": 31, "lost": 18}
+"""The score of a sample account in a band that starts a run."""
 
 ROLES: Final = {"billing": "billing contact", "champion": "main contact", "sponsor": "sponsor"}
 WHO: Final = {

@@ -99,7 +99,7 @@ class Router:
         begins: set[str] = set()
         for name, playbook in self._playbooks.items():
             for start in playbook.starts_on:
-                if start.fact == fact.kind:
+                if start.fact == fact.kind and (start.only_if is None or start.only_if(fact)):
                     about = fact if start.by == "subject" else fact.model_copy(update={"subject": fact.object_id})
                     begins.add(case_id_of(name, about))
                     delivery, reason = await self._start(session, name, start, about, event)

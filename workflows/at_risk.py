@@ -10,6 +10,12 @@ from workflows.playbook import Playbook
 from workflows.steps import Start, on_day, when
 
 H5 = "h5"
+ONBOARDING = "h2"
+
+
+def is_low(fact: Fact) -> bool:
+    """A band that asks for help; what h2 says of a new customer is for onboarding to act on (P7.22)."""
+    return fact.value in BANDS and fact.object_id != ONBOARDING
 
 
 @workflow.defn(name="at-risk")
@@ -19,11 +25,12 @@ class AtRiskAccount(Playbook):
     begun_at = -1
     worst = cause = ""
     done_about_it = ""
-    starts_on = (Start(facts.HEALTH_BAND_CHANGED, values=BANDS),)
+    starts_on = (Start(facts.HEALTH_BAND_CHANGED, values=BANDS, only_if=is_low),)
     ends_on = (facts.HEALTH_RECOVERED, facts.SUBSCRIPTION_CANCELLED)
     watches = "health"
     precedence = "at_risk"
     writes_to = "champion"
+    marketing = True
     outcomes = ("recovered", "improved", "unchanged", "escalated", "churned")
     rules: AtRisk
 
@@ -62,25 +69,23 @@ class AtRiskAccount(Playbook):
             template="atrisk.investigate",
             answers=CAUSES,
             then=self.route_by_cause,
-            score=self.health,
             signals=self.signals or "none",
         )
 
     def intervene(self) -> None:
         """Do what helps: by a person where health is critical, else a mail first and a person beside it."""
         if not self.by_people and not self.by_profile:
-            self.email("atrisk.education")
+            self.email("atrisk.education", advanced_feature=self.case.policy.words.advanced_feature)
         self.ask(
             "Recovery plan: agree on it with the customer" if self.by_people else "Reach out: offer help and training",
             template="atrisk.intervene",
             owner=self.leads,
             answers=LEVERS,
             then=self.note_what_was_done,
-            score=self.health,
             cause=self.cause.replace("_", " ") or "not named yet",
         )
-        if self.by_profile and self.given(bool(self.seconds), "nobody beside the CSM"):
-            self.task("Stand by the CSM with this account", template="atrisk.review", owner=self.seconds, score=self.health)
+        if self.by_profile and self.seconds:
+            self.task("Stand by the CSM with this account", template="atrisk.review", owner=self.seconds)
 
     def check_progress(self) -> None:
         """See whether it gets better; change the plan where it does not."""
@@ -91,7 +96,6 @@ class AtRiskAccount(Playbook):
             "No progress yet: adjust the plan",
             template="atrisk.adjust",
             owner=self.leads,
-            score=self.health,
             cause=self.cause.replace("_", " ") or "not named yet",
         )
 
@@ -122,9 +126,11 @@ class AtRiskAccount(Playbook):
 
     def part(self, reason: str) -> str:
         """Say well done; a customer who left is another playbook's."""
-        if reason == facts.HEALTH_RECOVERED and self.given(self.cheers, "nobody helped them: there is nothing to celebrate"):
+        if reason == facts.HEALTH_RECOVERED and self.cheers:
             self.email("atrisk.better")
-        return {facts.HEALTH_RECOVERED: "recovered", facts.SUBSCRIPTION_CANCELLED: "churned"}.get(reason, "ended_by_lead")
+        return {facts.HEALTH_RECOVERED: "recovered", facts.SUBSCRIPTION_CANCELLED: "churned"}.get(
+            reason, "ended_by_lead"
+        )
 
     def how_it_ended(self) -> str:
         """Better, or on to the people who decide (P8.12)."""
@@ -178,8 +184,7 @@ class AtRiskAccount(Playbook):
 
     def review(self) -> None:
         """The urgent task of the CSM's, due today (P8.2)."""
-        title = f"At-Risk Account Review: health {self.health} of 100"
-        self.task(title, template="atrisk.review", owner=self.leads, due_in_days=0.5, score=self.health)
+        self.task("At-Risk Account Review", template="atrisk.review", owner=self.leads, due_in_days=0.5)
 
 
 ROUTES = {

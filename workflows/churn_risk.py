@@ -1,5 +1,7 @@
 """Churn risk (ledger P9): several signs at once that a customer may leave."""
 
+from typing import Any
+
 from temporalio import workflow
 
 from models import facts
@@ -11,7 +13,13 @@ from workflows.steps import Start, on_day, when
 
 CHAMPION_LEFT = "champion left"
 DATA_EXPORT = "data export started"
+
 TALKED = ("they_stay", "they_waver", "they_leave", "not_reached")
+
+
+def is_high(fact: Fact) -> bool:
+    """A level at which people are asked (P9.4)."""
+    return fact.value in LEVELS
 
 
 @workflow.defn(name="churn-risk")
@@ -19,7 +27,7 @@ class ChurnRiskAccount(Playbook):
     """They may leave: say why, bring in the people who can keep them, and look again until it is over."""
 
     escalated = called = champion = exported = saved = False
-    starts_on = (Start(facts.RISK_LEVEL_CHANGED, values=LEVELS), Start(facts.RISK_ESCALATED))
+    starts_on = (Start(facts.RISK_LEVEL_CHANGED, values=LEVELS, only_if=is_high), Start(facts.RISK_ESCALATED))
     ends_on = (facts.RISK_CALMED, facts.SUBSCRIPTION_CANCELLED)
     watches = "risk"
     precedence = "churn_risk"
@@ -75,19 +83,21 @@ class ChurnRiskAccount(Playbook):
             self.task("They say that they leave: a last word from an executive", owner="executive")
 
     def part(self, reason: str) -> str:
-        """Name what it came to, and for those who left how long it took (P9.7)."""
-        if reason == facts.SUBSCRIPTION_CANCELLED:
-            self._note(f"Days from the first signal to the cancellation: {self.reading('signal_days', 0)}")
-            return "churned"
+        """Name what it came to; how many days after the first signal stays with the case as `signal_days` (P9.7)."""
         if reason == facts.RISK_CALMED:
             return "saved" if self.saved else "de_escalated"
-        return "ended_by_lead"
+        return "churned" if reason == facts.SUBSCRIPTION_CANCELLED else "ended_by_lead"
 
     def how_it_ended(self) -> str:
         """Three months on, and still at risk: the lead decides."""
         if self.saved:
             return "saved"
-        self.task("Still at risk after three months: decide what to do", owner="lead", template="churn.assessment", **self.facts_of_it)
+        self.task(
+            "Still at risk after three months: decide what to do",
+            owner="lead",
+            template="churn.assessment",
+            **self.facts_of_it,
+        )
         return "still_at_risk"
 
     # The rules of this playbook.
@@ -105,7 +115,7 @@ class ChurnRiskAccount(Playbook):
     @property
     def count(self) -> int:
         """How many signals are live."""
-        return len([each for each in self.signals.split(", ") if each])
+        return len([each for each in self.signals.split("; ") if each])
 
     @property
     def passed_on(self) -> bool:
@@ -113,7 +123,7 @@ class ChurnRiskAccount(Playbook):
         return self.case.trigger == facts.RISK_ESCALATED
 
     @property
-    def facts_of_it(self) -> dict[str, str | int]:
+    def facts_of_it(self) -> dict[str, Any]:
         """What the guides say of it."""
         return {"level": self.level or "high", "signals": self.signals or "none"}
 
@@ -124,20 +134,24 @@ class ChurnRiskAccount(Playbook):
             self.exported = self.called = True
             self.call("Contact them today: they export their data")
         critical = self.level == "critical" or self.passed_on
-        if self.given(critical and not self.called, "no call: not critical, or asked for already"):
+        if critical and not self.called:
             self.called = True
             self.call("Call them: they may leave")
         if CHAMPION_LEFT in self.signals and not self.champion:
             self.champion = True
             days = self.rules.new_contact_days
             self.task("Find a new champion", template="churn.champion", due_in_days=2, **self.facts_of_it)
-            self.task("Ask the sponsor for an introduction", template="churn.champion", due_in_days=2, **self.facts_of_it)
-            self.task("Begin anew with the new contact", template="churn.champion", due_in_days=days, **self.facts_of_it)
+            self.task(
+                "Ask the sponsor for an introduction", template="churn.champion", due_in_days=2, **self.facts_of_it
+            )
+            self.task(
+                "Begin anew with the new contact", template="churn.champion", due_in_days=days, **self.facts_of_it
+            )
 
     def escalate(self) -> None:
         """Tell the manager and the account executive, once (P9.3)."""
         many = self.count >= self.rules.escalate_from or self.passed_on
-        if self.given(many and not self.escalated, "no escalation: too few signals, or told already"):
+        if many and not self.escalated:
             self.escalated = True
             for owner in ("manager", "account_executive"):
                 self.task("Churn Risk Escalation", template="churn.escalation", owner=owner, **self.facts_of_it)

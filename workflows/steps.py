@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeVar
 
+from models.facts import Fact
+
 Reaction = TypeVar("Reaction", bound=Callable[..., None])
 _ANSWERS: Final = "answers_fact"
 QUIET: Final = timedelta(hours=20)
@@ -184,7 +186,7 @@ class Start:
     `joins`: while a case of the account is open, another subject joins it instead of starting a run (P1.20).
     `only_if_limited`: only for an account that is restricted or suspended and has no open case that would see to it;
     what its ended cases left unpaid becomes part of the new one. `by`: which part of the fact the run is about.
-    `values`: what the fact may say, where that makes a difference (a severity).
+    `values`: what the fact may say, where that makes a difference (a severity). `only_if`: only on a fact that is so.
     """
 
     fact: str
@@ -192,3 +194,4 @@ class Start:
     only_if_limited: bool = False
     by: Literal["subject", "object"] = "subject"
     values: tuple[str, ...] = ()
+    only_if: Callable[[Fact], bool] | None = None

@@ -1,17 +1,16 @@
-"""Risk signals at the moment they are told, and the level they bring about: alerts do not wait for the day's pass (T2.4)."""
+"""Risk signals at the moment they are told, and the level they bring about: alerts do not wait for a pass (T2.4)."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Final
 
-import orjson
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import facts, ledger
+from models.health.known import crossing, midnight
 from models.health.risk import RISK, SIGNALS, signal_named, standing
 from models.health.rows import AccountHealth, HealthChange
-from models.health.scoring import crossing, midnight
 from models.tables import Account, RiskSignal
 
 NAMES: Final = tuple(signal.name for signal in SIGNALS)
@@ -81,13 +80,3 @@ async def reassess(session: AsyncSession, account: str, at: datetime) -> None:
         event.occurred_at = at
         event.at_stake, event.currency = row.mrr, row.currency
         await ledger.insert_once(session, event)
-
-
-def said_of(event_body: bytes) -> dict[str, object]:
-    """What a body says under `data`; empty where it says nothing."""
-    try:
-        body = orjson.loads(event_body)
-    except orjson.JSONDecodeError:
-        return {}
-    data = body.get("data") if isinstance(body, dict) else None
-    return data if isinstance(data, dict) else {}

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import ColumnElement, and_, case, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.health.risk import SIGNALS, signal_named
+from models.health.scorecard import THOUSANDTH
 from models.onboarding import variant_for
 from models.policy import Policy
-from models.tables import Account, RiskSignal
+from models.tables import OURSELVES, Account, InboxEvent, RiskSignal
 
 ONBOARDING: Final = "h2"
 ONBOARDING_DAYS: Final = 30
@@ -43,3 +45,19 @@ async def live_signals(session: AsyncSession, day: date, *whose: ColumnElement[b
         if signal_named(name).is_live(raised.date(), cleared.date() if cleared else None, day)
     }
     return sorted(live)
+
+
+def crossing(kind: str, day: date, account: str, model: str, was: str, band: str, score: int) -> InboxEvent:
+    """The fact of a band that an account came into on a business day; told twice it is one (H0.4)."""
+    said = {"account": account, "value": band, "from": was, "model": model, "score": score // THOUSANDTH}
+    return InboxEvent(
+        source=OURSELVES,
+        event_id=f"{kind}/{account}/{day}/{model}/{band}",
+        type=kind,
+        kind=kind,
+        account_id=account,
+        object_id=model,
+        value=band,
+        occurred_at=midnight(day),
+        body=orjson.dumps({"type": kind, "data": said}),
+    )

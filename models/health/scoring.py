@@ -18,14 +18,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import facts
 from models.health import CARDS
-from models.health.known import live_signals, midnight, primary_model
+from models.health.known import crossing, live_signals, primary_model
 from models.health.metrics import ALL, readings_of
 from models.health.risk import RISK, signal_named
 from models.health.rows import AccountHealth, AccountMetrics
 from models.health.scorecard import THOUSANDTH
 from models.health.vectors import LEVELS_TYPE, METRIC_TYPES, bands_of, risks, scored
 from models.policy import Policy
-from models.tables import OURSELVES, Account, InboxEvent, RiskSignal
+from models.tables import Account, InboxEvent, RiskSignal
 
 MODELS: Final = (*(card.name for card in CARDS), RISK)
 BANDS: Final = {**{card.name: bands_of(card) for card in CARDS}, RISK: LEVELS_TYPE}
@@ -225,24 +225,9 @@ def _history(changed: pl.DataFrame) -> pl.DataFrame:
 def _events(changed: pl.DataFrame, day: date) -> Iterator[InboxEvent]:
     crossed = changed.filter("crossed").select("account", "primary", "told", "band", "score")
     for row in crossed.iter_rows():
-        yield _event(facts.HEALTH_BAND_CHANGED, day, *row)
+        yield crossing(facts.HEALTH_BAND_CHANGED, day, *row)
     crossed = changed.filter("risk_crossed").select(
         "account", *(f"{RISK}_{each}" for each in ("was_band", "band", "score"))
     )
     for account, *said in crossed.iter_rows():
-        yield _event(facts.RISK_LEVEL_CHANGED, day, account, RISK, *said)
-
-
-def _event(kind: str, day: date, account: str, model: str, was: str, band: str, score: int) -> InboxEvent:
-    said = {"account": account, "value": band, "from": was, "model": model, "score": score // THOUSANDTH}
-    return InboxEvent(
-        source=OURSELVES,
-        event_id=f"{kind}/{account}/{day}/{model}/{band}",
-        type=kind,
-        kind=kind,
-        account_id=account,
-        object_id=model,
-        value=band,
-        occurred_at=midnight(day),
-        body=orjson.dumps({"type": kind, "data": said}),
-    )
+        yield crossing(facts.RISK_LEVEL_CHANGED, day, account, RISK, *said)
