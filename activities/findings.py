@@ -15,6 +15,7 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities import falling_usage
+from activities.crossed_rules import crossings
 from activities.known import midnight
 from models import facts
 from models.customers import Contract
@@ -31,6 +32,7 @@ KINDS: Final[dict[Which, str]] = {
     "renewals": facts.RENEWAL_AHEAD,
     "cards": facts.CARD_EXPIRING,
     "health": facts.HEALTH_BAND_CHANGED,
+    "rules": facts.RULE_CROSSED,
 }
 MONTHLY: Final = ("monthly", "month-to-month")
 """Terms without a renewal of their own (P6.18)."""
@@ -71,7 +73,8 @@ async def page_of(session: AsyncSession, which: Which, day: date, policy: Policy
     if which == "usage":
         await _usage(session, day, policy, within, page)
     else:
-        found = await (_renewals if which == "renewals" else _cards)(session, day, policy, within)
+        look = {"renewals": _renewals, "cards": _cards, "rules": _rules}[which]
+        found = await look(session, day, policy, within)
         await _keep_new(session, found, page)
     return page
 
@@ -88,6 +91,11 @@ async def _health(session: AsyncSession, day: date, policy: Policy, after: str, 
     page.events = scores.events
     page.by_value = dict(sorted(Counter(event.value for event in page.events).items()))
     return page
+
+
+async def _rules(session: AsyncSession, day: date, policy: PolicyFile, within: ColumnElement[bool]) -> list[InboxEvent]:
+    """Every rule that holds for an account (T3)."""
+    return await crossings(session, day, policy.default.usage, within)
 
 
 def _groups(policy: PolicyFile) -> Iterator[tuple[Policy, ColumnElement[bool]]]:

@@ -7,12 +7,13 @@ from typing import Final
 from sqlmodel import col, func, select
 
 from models.asking import COUNTS, Asked, Held, one_at_a_time, waits_since
-from models.cases import Email
+from models.cases import Banner, Email
 from models.hours import spread
 from models.tables import EffectRow
 
 DAY: Final = timedelta(days=1)
 WEEK: Final = 7
+MONTH: Final = 30
 
 
 async def the_caps_hold(asked: Asked) -> Held | None:
@@ -47,6 +48,26 @@ async def the_caps_hold(asked: Asked) -> Held | None:
     if until - await waits_since(asked, "caps") > DAY * caps.wait_days:
         return Held("caps", f"{said}, and there is no room within {caps.wait_days} days")
     return Held("caps", said, until)
+
+
+async def no_message_too_often(asked: Asked) -> Held | None:
+    """Some messages go to an account so many times in 30 days at most, whichever run has them (T4.1)."""
+    effect = asked.effect
+    if not isinstance(effect, Email | Banner) or not effect.template:
+        return None
+    most = asked.policy.caps.month.get(effect.template)
+    if most is None:
+        return None
+    await one_at_a_time(asked, asked.batch.account)
+    statement = select(func.count()).where(
+        EffectRow.account_id == asked.batch.account,
+        col(EffectRow.what)["template"].as_string() == effect.template,
+        col(EffectRow.state).in_(COUNTS),
+        EffectRow.at > asked.batch.now - DAY * MONTH,
+        EffectRow.key != effect.key,
+    )
+    heard = (await asked.session.exec(statement)).one()
+    return Held("frequency", f"{heard} in {MONTH} days; {most} is the most of this message") if heard >= most else None
 
 
 async def _days(asked: Asked, today: date, reader: str) -> Counter[date]:

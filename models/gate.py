@@ -12,7 +12,7 @@ from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.asking import Asked, Held, LookAgain, Rule, one_at_a_time
-from models.caps import the_caps_hold
+from models.caps import no_message_too_often, the_caps_hold
 from models.cases import Batch, CancelSubscription, Charge, Email, Offer, SetAccess, Task
 from models.customers import Contact, OfferRow
 from models.declines import broken_rule
@@ -197,6 +197,7 @@ RULES: Final[tuple[Rule, ...]] = (
     nobody_more_urgent_speaks,
     the_offer_is_allowed,
     the_offer_stands,
+    no_message_too_often,
     it_is_their_working_time,
     the_caps_hold,
 )

@@ -13,6 +13,8 @@ from models.columns import AccountColumns, BadRow, ContactColumns, read_row
 from models.counting import USAGE
 from models.customers import ChecklistItem, Contact, Contract, OfferRow
 from models.health import alerts
+from models.health.metrics import BadMetric
+from models.health.recording import record_metrics
 from models.tables import OURSELVES, Account, InboxEvent
 
 HANDOFF: Final = ("goals", "stakeholders", "promised", "terms", "technical_contact")
@@ -199,6 +201,16 @@ def _signal(event: InboxEvent) -> str:
     return event.value
 
 
+async def _metrics(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    given = said.get("metrics")
+    if not isinstance(given, dict) or not given:
+        raise BadFact(f"{event.kind}: data.metrics must name at least one metric with its reading")
+    try:
+        await record_metrics(session, event.account_id, given, event.occurred_at)
+    except BadMetric as error:
+        raise BadFact(f"{event.kind}: {error}") from None
+
+
 async def _counted(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     await counting.add(session, [parking.count_of(event)])
 
@@ -242,6 +254,7 @@ LESSONS: Final[dict[str, Lesson]] = {
     facts.OFFER_ACCEPTED: _offer_answered,
     facts.OFFER_DECLINED: _offer_answered,
     facts.HEALTH_SCORED: _health,
+    facts.METRICS_RECORDED: _metrics,
     facts.RISK_RAISED: _risk_raised,
     facts.RISK_CLEARED: _risk_cleared,
     USAGE: _counted,

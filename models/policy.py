@@ -433,6 +433,7 @@ class Scans(Frozen):
     renewals: ScanTime = ScanTime(minute=30)
     cards: ScanTime = ScanTime(minute=50)
     health: ScanTime = ScanTime(hour=6, minute=10)
+    rules: ScanTime = ScanTime(hour=6, minute=40)
     window: int = Field(10_000, ge=1, le=1_000_000)
     """Accounts that one activity looks at; it goes through them in smaller pages."""
     jitter_minutes: int = Field(5, ge=0, le=60)
@@ -506,6 +507,13 @@ class Caps(Frozen):
     account_day: int = Field(2, ge=1)
     """Contacts with an account that no law asks for, on all channels, a day."""
     account_week: int = Field(6, ge=1)
+    month: dict[str, int] = {
+        "onboarding.drop": 3,
+        "alert.update": 2,
+        "alert.limit": 1,
+        "atrisk.education": 1,
+    }
+    """Most of one message for an account in 30 days, by template (T4.1)."""
     wait_days: int = Field(3, ge=0)
     """A mail beyond a cap waits so many days for room; after that it would be stale, and is dropped."""
 

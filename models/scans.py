@@ -5,14 +5,15 @@ from typing import Final, Literal
 
 from models.frozen import Frozen
 
-Which = Literal["books", "usage", "renewals", "cards", "health"]
-SCANS: Final[tuple[Which, ...]] = ("books", "usage", "renewals", "cards", "health")
+Which = Literal["books", "usage", "renewals", "cards", "health", "rules"]
+SCANS: Final[tuple[Which, ...]] = ("books", "usage", "renewals", "cards", "health", "rules")
 TITLES: Final[dict[Which, str]] = {
     "books": "Segments and books",
     "usage": "Usage that fell",
     "renewals": "Renewals ahead",
     "cards": "Cards about to expire",
     "health": "Health and churn risk",
+    "rules": "Rules that were crossed",
 }
 
 

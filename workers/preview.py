@@ -100,7 +100,8 @@ def sample_case(
         segment=about.segment,
         mrr=about.mrr,
         anchor=(start + AHEAD).replace(hour=0, minute=0, second=0, microsecond=0),
-        value=value,
+        # What it starts on, where that has to be said: the first severity, band or rule.
+        value=value or next((each for start in playbook.starts_on for each in start.values), ""),
         policy=policy,
     )
     facts = [each.fact for each in playbook.starts_on if trigger in ("", each.fact)]

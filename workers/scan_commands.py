@@ -30,11 +30,12 @@ class Name(StrEnum):
     renewals = "renewals"
     cards = "cards"
     health = "health"
+    rules = "rules"
 
 
-WhichScan = Annotated[Name, typer.Argument(help="books, usage, renewals, cards or health.")]
+WhichScan = Annotated[Name, typer.Argument(help="books, usage, renewals, cards, health or rules.")]
 MaybeScan = Annotated[
-    Name | None, typer.Argument(help="books, usage, renewals, cards or health; all of them if left out.")
+    Name | None, typer.Argument(help="books, usage, renewals, cards, health or rules; all of them if left out.")
 ]
 
 schedules_app = typer.Typer(help="The Temporal Schedules of the daily scans.", no_args_is_help=True)

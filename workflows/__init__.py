@@ -24,6 +24,7 @@ NAMED: Final = {
         "card_expiry:CardExpiry",
         "at_risk:AtRiskAccount",
         "churn_risk:ChurnRiskAccount",
+        "alert:Alert",
         "accepted_offer:AcceptedOffer",
         "trial_ending:TrialEnding",
     ),

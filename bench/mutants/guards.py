@@ -43,6 +43,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     rule("nobody_more_urgent_speaks", PRECEDENCE, "p0_8_a_less_urgent_run_says_nothing"),
     rule("it_is_their_working_time", HOURS, "p0_17_a_mail_at_night_waits"),
     rule("the_caps_hold", CAPS, "t4_2_one_marketing_mail_a_day"),
+    rule("no_message_too_often", CAPS, "t4_1_some_messages"),
     rule("nothing_is_on_hold", HOLDS, "a_hold_makes_wait_what_it_names"),
     Guard(
         "caps: whoever writes to one person takes turns",

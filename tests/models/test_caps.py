@@ -42,6 +42,27 @@ async def test_t4_2_one_marketing_mail_a_day_for_a_person_over_all_playbooks(bot
     assert said(await asked(both, on(trial, row.until), mail(trial))) == ("claimed", "contact_rules")
 
 
+async def test_t4_1_some_messages_go_to_an_account_so_often_in_a_month_whichever_run_has_them(both: Database) -> None:
+    usage, trial = await case_of(both, "usage-decline"), await case_of(both, "trial-ending")
+    rules = Policy.model_validate({"caps": {"month": {"usage.d3": 2, "usage.d1": 1}, "account_week": 99}})
+
+    async def on_day(day: int, batch: Batch, template: str = "usage.d3") -> tuple[str, str]:
+        sent = mail(batch, day, template=template)
+        return said(await asked(both, on(batch, MONDAY + DAY * day), sent, policy=rules))
+
+    assert [await on_day(day, usage) for day in (0, 7)] == [("claimed", "contact_rules")] * 2
+    assert await on_day(14, trial) == ("dropped", "frequency")
+    assert await on_day(15, trial, "usage.training") == ("claimed", "contact_rules")
+    # The first of the two was 30 days ago.
+    assert await on_day(30, trial) == ("claimed", "contact_rules")
+    banner = Banner(key=f"{usage.case}/step/90", title="Show", template="usage.d1", marketing=True)
+    again = banner.model_copy(update={"key": f"{usage.case}/step/91"})
+    late = on(usage, MONDAY + 42 * DAY)
+    assert said(await asked(both, late, banner, policy=rules)) == ("claimed", "contact_rules")
+    dropped = await asked(both, late, again, policy=rules)
+    assert (*said(dropped), dropped.reason) == ("dropped", "frequency", "1 in 30 days; 1 is the most of this message")
+
+
 async def test_t4_2_three_in_any_seven_days_and_the_fourth_waits_for_room_or_is_dropped(both: Database) -> None:
     usage = await case_of(both, "usage-decline")
     for day in (0, 2, 3):

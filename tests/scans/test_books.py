@@ -237,7 +237,7 @@ async def test_s3_5_a_load_that_names_another_csm_is_followed_up_like_any_change
 # Books, and what may go wrong with the job.
 
 
-async def test_s3_4_a_book_has_arr_accounts_health_and_renewals_ahead(both: Database) -> None:
+async def test_s3_2_and_s3_4_a_book_has_arr_accounts_health_and_renewals_ahead(both: Database) -> None:
     soon, later = TODAY + 90 * DAY, TODAY + 91 * DAY
     await put(both, csm("ana", name="Ana Silva"), csm("bea"), csm("old", left_on=TODAY), csm("x", role="executive"))
     await put(both, account("a", owner="ana", segment="mid", mrr=100_000, health=80))

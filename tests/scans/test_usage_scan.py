@@ -53,7 +53,7 @@ async def test_p3_1_and_p3_2_exactly_those_over_the_threshold(both: Database) ->
     )
 
 
-async def test_p3_2_logins_at_half_of_the_thirty_days_before_are_severe(both: Database) -> None:
+async def test_p3_2_t3_1_logins_at_half_of_the_thirty_days_before_are_severe(both: Database) -> None:
     await put(both, account("half"), account("more"))
     await put(both, *windows("half", 2, 1, metric="login", days=30))
     await put(both, *windows("more", 3, 2, metric="login", days=30))

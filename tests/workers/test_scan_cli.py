@@ -61,7 +61,10 @@ async def test_a_preview_writes_nothing_and_a_scan_puts_each_finding_on_record_o
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("usages",), "'which': Value error, 'usages' is not one of 'books', 'usage', 'renewals', 'cards'."),
+        (
+            ("usages",),
+            "'which': Value error, 'usages' is not one of 'books', 'usage', 'renewals', 'cards', 'health', 'rules'.",
+        ),
         (
             ("usage", "--day", "30.3.2026"),
             "'--day': Value error, '30.3.2026' does not match the formats '%Y-%m-%d'.",
@@ -70,6 +73,11 @@ async def test_a_preview_writes_nothing_and_a_scan_puts_each_finding_on_record_o
 )
 async def test_a_wrong_word_is_a_usage_error(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
     assert await holdfast(tmp_path, "scan", *arguments) == (2, "", f"holdfast: Invalid value for {sentence}\n")
+
+
+def said_of_all(what: str) -> str:
+    """What a command says that does the same to every schedule."""
+    return "".join(f"scan-{which}: {what}\n" for which in SCANS)
 
 
 async def test_t2_6_schedules_are_listed_paused_resumed_triggered_and_removed(
@@ -85,10 +93,7 @@ async def test_t2_6_schedules_are_listed_paused_resumed_triggered_and_removed(
     try:
         sentence = "holdfast: there is no schedule scan-cards; `holdfast schedules ensure` makes it\n"
         assert await said("trigger", "cards") == (1, sentence)
-        assert await said("ensure") == (
-            0,
-            "scan-books: made\nscan-usage: made\nscan-renewals: made\nscan-cards: made\n",
-        )
+        assert await said("ensure") == (0, said_of_all("made"))
         assert await said("pause", "usage", "--by", "ana") == (0, "scan-usage: paused\n")
         rows = json.loads((await said("list", "--json"))[1])
         assert [row["schedule"] for row in rows] == [
@@ -96,15 +101,14 @@ async def test_t2_6_schedules_are_listed_paused_resumed_triggered_and_removed(
             "scan-usage (paused)",
             "scan-renewals",
             "scan-cards",
+            "scan-health",
+            "scan-rules",
         ]
         assert rows[1]["note"].startswith("Paused by ana at ")
         assert (rows[1]["next"], rows[2]["next"][-5:] >= "05:30") == ("", True)
         assert await said("resume", "usage") == (0, "scan-usage: goes on\n")
         assert await said("trigger", "cards") == (0, "scan-cards: started\n")
-        assert await said("remove") == (
-            0,
-            "scan-books: removed\nscan-usage: removed\nscan-renewals: removed\nscan-cards: removed\n",
-        )
+        assert await said("remove") == (0, said_of_all("removed"))
         assert await said("remove", "usage") == (0, "scan-usage: there was none\n")
     finally:
         async for run in client.list_workflows("WorkflowType = 'scan' AND ExecutionStatus = 'Running'"):

@@ -50,7 +50,9 @@ async def test_p8_1_to_p8_7_between_40_and_59_the_product_comes_first_and_a_pers
     assert ending.outcome == "unchanged"
 
 
-async def test_p8_2_below_40_a_person_reviews_the_account_the_same_day_with_the_score_in_the_text(kit: Kit) -> None:
+async def test_p8_2_h3_4_t3_8_below_40_a_person_reviews_the_account_the_same_day(
+    kit: Kit,
+) -> None:
     run = await low(kit, 31, "critical")
     await run.to_day(3)
     assert await run.calendar() == {0.0: [REVIEW], 2.0: [WHY], 3.0: [PLAN]}

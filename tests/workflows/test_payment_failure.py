@@ -366,7 +366,7 @@ async def test_p1_15_high_touch_accounts_are_called_after_the_second_attempt(pla
     assert [row.key for row in calls] == [f"{person.case}/first_retry/2"]
 
 
-async def test_p1_15_all_others_on_the_eighth_day(place: Town) -> None:
+async def test_p1_15_t3_3_all_others_on_the_eighth_day(place: Town) -> None:
     person = await place.payment_fails("insufficient_funds", segment="starter", mrr="2900")
     await place.pass_time(person.case, 9 * DAY)
     calls = [row for row in await place.rows(TaskRow) if row.title == "Call about the failed payment"]
