@@ -5,9 +5,9 @@ from typing import Any
 from alembic import context
 from sqlmodel import AutoString, SQLModel
 
-from models import contact_rows, customers, tables
+from models import contact_rows, crm_rows, customers, tables
 
-assert tables.SQLModel is customers.SQLModel is contact_rows.SQLModel  # noqa: S101 - the imports fill the metadata
+assert tables.SQLModel is customers.SQLModel is contact_rows.SQLModel is crm_rows.SQLModel  # noqa: S101 - the imports fill the metadata
 
 
 def plain_text(kind: str, obj: Any, _autogen: Any) -> str | bool:
