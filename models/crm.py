@@ -1,7 +1,7 @@
 """What we need of a company's own CRM, whichever it is: one protocol, what may go wrong, and the field map (I1).
 
-Our tables are the source of truth and the default. Where `[crm]` in the policy file names a provider, workers/crm_mirror.py
-writes what they say into it, through an adapter of activities/.
+Our tables are the source of truth and the default. Where `[crm]` in the policy file names a provider,
+workers/crm_mirror.py writes what they say into it, through an adapter of activities/.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,11 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     "note": ("key",),
 }
 """Our names of what may be mapped. `key` is what we find a record again by: its attribute has to be unique over there."""
-_OURS: Final = {"health_score": "health_score", "health_status": "health_status", "health_updated": "last_health_update"}
+_OURS: Final = {
+    "health_score": "health_score",
+    "health_status": "health_status",
+    "health_updated": "last_health_update",
+}
 _DEALS: Final = {name: name for name in ("renewal_date", "contract_term", "expansion_potential")}
 DEFAULTS: Final[dict[str, dict[Kind, dict[str, str]]]] = {
     "attio": {
@@ -56,6 +60,17 @@ DEFAULTS: Final[dict[str, dict[Kind, dict[str, str]]]] = {
     },
 }
 """Ours to theirs, where the policy file does not say otherwise. Attio's tasks and notes have no attributes of one's own."""
+DEAL_STAGES: Final = (
+    "Renewal Due",
+    "Kickoff",
+    "Terms",
+    "Negotiation",
+    "Final Terms",
+    "Contract Sent",
+    "Won",
+    "Lost",
+)
+"""The stages that the renewal playbook moves a deal through (P6.14)."""
 BY_TEXT: Final = "description"
 """Where a company's health is written in words when the attributes for it are not there (I1.6)."""
 
@@ -103,7 +118,9 @@ class CrmSettings(BaseModel):
         for kind, names in FIELDS.items():
             given: dict[str, str] = getattr(self, kind, {})
             known = ", ".join(names)
-            found += [f"{kind}.{name}: there is no such field; there are {known}" for name in given if name not in names]
+            found += [
+                f"{kind}.{name}: there is no such field; there are {known}" for name in given if name not in names
+            ]
             mapped = self.fields(kind)
             if self.provider and DEFAULTS[self.provider].get(kind) and "key" not in mapped:
                 found.append(f"{kind}.key: must name the unique attribute that holds our key")
@@ -235,7 +252,9 @@ def lacking(settings: CrmSettings, schema: Schema, stages: tuple[str, ...] = ())
                 needed = ours == "key"
                 what = "needed to find a record again" if needed else f"{ours} is left out"
                 list_ = found.fatal if needed else found.left_out
-                list_.append(f"{kind}: there is no attribute {theirs!r}; {what}. Make it, or map crm.{kind}.{ours} anew")
+                list_.append(
+                    f"{kind}: there is no attribute {theirs!r}; {what}. Make it, or map crm.{kind}.{ours} anew"
+                )
             elif ours == "key" and not there[theirs]:
                 found.fatal.append(f"{kind}: the attribute {theirs!r} must hold unique values, for it holds our key")
         usable[kind] = {ours: theirs if theirs in there else "" for ours, theirs in mapped.items()}
@@ -244,9 +263,13 @@ def lacking(settings: CrmSettings, schema: Schema, stages: tuple[str, ...] = ())
     if not in_numbers and "health_text" not in settings.company and BY_TEXT in schema.attributes.get("company", {}):
         company["health_text"] = BY_TEXT
     if settings.at_risk_list and not schema.has_list:
-        found.fatal.append(f"there is no list {settings.at_risk_list!r} of companies; make it, or correct crm.at_risk_list")
+        found.fatal.append(
+            f"there is no list {settings.at_risk_list!r} of companies; make it, or correct crm.at_risk_list"
+        )
     for stage in stages:
         if schema.stages and settings.stage(stage) not in schema.stages:
             there_are = ", ".join(schema.stages)
-            found.left_out.append(f"deal: there is no stage {settings.stage(stage)!r} for {stage!r}; there are {there_are}")
+            found.left_out.append(
+                f"deal: there is no stage {settings.stage(stage)!r} for {stage!r}; there are {there_are}"
+            )
     return settings.model_copy(update=usable), found

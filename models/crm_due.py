@@ -1,7 +1,7 @@
 """What our tables say that a CRM outside does not say yet, record by record, ready to be written (I1.2 to I1.5).
 
-Found by comparing, not by being told: whoever opens a task, moves a deal or scores an account knows nothing of the CRM, and
-what was missed in one pass is found in the next.
+Found by comparing, not by being told: whoever opens a task, moves a deal or scores an account knows nothing of the CRM,
+and what was missed in one pass is found in the next.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -259,9 +259,7 @@ async def notes(asked: Asked) -> list[Due]:
         select(RiskSignal, Account)
         .join(Account, asked.about(RiskSignal))
         .outerjoin(CrmRecord, col(CrmRecord.key) == literal("note/") + col(RiskSignal.key))
-        .where(
-            asked.ready(DONE), or_(col(CrmRecord.key).is_not(None), asked.fresh_enough(col(RiskSignal.cleared_at)))
-        )
+        .where(asked.ready(DONE), or_(col(CrmRecord.key).is_not(None), asked.fresh_enough(col(RiskSignal.cleared_at))))
         .order_by(col(RiskSignal.key))
         .limit(asked.most)
     )

@@ -1,0 +1,252 @@
+"""HubSpot by its official SDK: companies, the at-risk list, deals, tasks and notes (I1.1 to I1.5).
+
+Everything is upserted by a unique property that holds our key, and associated afterwards: both may be done twice and are
+done once. Records are looked up by that property too and never by HubSpot's search, whose index lags behind. The SDK is
+synchronous; every call is made in a thread.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from hubspot import Client
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from models.crm import Busy, Closed, CrmSettings, Gone, Kind, NoCompany, Record, Refused, Schema, Unsure, Value
+
+BASE: Final = "https://api.hubapi.com"
+TIMEOUT_S: Final = 10.0
+AWAY_S: Final = 30.0
+ROLLING_S: Final = 10.0
+"""The window of HubSpot's burst limit, for answers that do not say how long to wait."""
+UNDER_WAY: Final = (HTTPStatus.CONFLICT, HTTPStatus.LOCKED, 477)
+"""Somebody else writes the record, or the account is being moved: nothing was done."""
+COMPANIES: Final = "0-2"
+OBJECTS: Final[dict[Kind, str]] = {"company": "companies", "deal": "deals", "task": "tasks", "note": "notes"}
+
+Json = dict[str, Any]
+
+
+class Missing(Exception):
+    """404; the message is HubSpot's."""
+
+
+class HubSpot:
+    """The adapter. `base` is HubSpot's address without a path."""
+
+    name = "HubSpot"
+
+    def __init__(self, token: str, settings: CrmSettings, base: str = BASE, timeout_s: float = TIMEOUT_S) -> None:
+        # The SDK's own retries would repeat what may have been done, without a look.
+        self._crm = Client.create(access_token=token, host=base.rstrip("/"), retry=False).crm
+        self._settings = settings
+        self._timeout_s = timeout_s
+        self._owners: dict[str, str] = {}
+
+    def use(self, settings: CrmSettings) -> None:
+        """Write by this map from now on."""
+        self._settings = settings
+
+    async def close(self) -> None:
+        """Nothing to give back: the SDK opens its connections anew for each kind of call."""
+
+    async def schema(self) -> Schema:
+        """The properties of each object, the pipeline's stages, and whether the at-risk list is one of companies."""
+        properties = self._crm.properties.core_api
+        attributes = {
+            kind: {
+                each["name"]: bool(each.get("hasUniqueValue"))
+                for each in (await self._read(properties.get_all, object_type))["results"]
+            }
+            for kind, object_type in OBJECTS.items()
+        }
+        try:
+            stages = await self._read(self._crm.pipelines.pipeline_stages_api.get_all, "deals", self._settings.pipeline)
+        except Missing:
+            stages = {"results": []}
+        return Schema(attributes, tuple(each["id"] for each in stages["results"]), await self._has_list())
+
+    async def look(self, record: Record) -> str:
+        """The id of the record that carries our key, or of the list if the company is on it."""
+        if record.kind == "at_risk":
+            lists = self._crm.lists.memberships_api
+            try:
+                found = await self._read(lists.get_lists, COMPANIES, record.company)
+            except Missing:
+                return ""
+            on = {str(each["listId"]) for each in found["results"]}
+            return self._settings.at_risk_list if self._settings.at_risk_list in on else ""
+        return await self._record_with(record)
+
+    async def write(self, record: Record, remote_id: str) -> str:
+        """Make it or bring it up to date; the id is another one where it was merged meanwhile.
+
+        Raises:
+            Gone, NoCompany, Refused, Unsure, Busy, Closed: as models/crm.py says.
+        """
+        if record.kind == "at_risk":
+            return await self._write_membership(record)
+        if record.kind == "company" and not remote_id and not self._settings.create_companies:
+            key = self._settings.fields("company")["key"]
+            raise Refused(f"no company has {record.key!r} as its {key}; put it there on the right one")
+        values = await self._values(record)
+        written = await self._update(record, values, remote_id) if remote_id else await self._upsert(record, values)
+        if record.kind != "company":
+            await self._associate(record, written)
+        return written
+
+    # Each step.
+
+    async def _upsert(self, record: Record, values: Json) -> str:
+        key = self._settings.fields(record.kind)["key"]
+        one = {"idProperty": key, "id": record.key, "properties": {**values, key: record.key}}
+        upsert = self._crm.objects.batch_api.upsert
+        try:
+            said = await self._change(upsert, OBJECTS[record.kind], {"inputs": [one]})
+        except Missing as error:
+            raise Refused(str(error)) from error
+        if said.get("errors"):
+            raise Refused(f"HubSpot did not take it: {str(said['errors'][0].get('message', ''))[:300]}")
+        return str(said["results"][0]["id"])
+
+    async def _update(self, record: Record, values: Json, remote_id: str) -> str:
+        """Write the record with this id; an id that was merged away leads to the record it was merged into."""
+        update = self._crm.objects.basic_api.update
+        object_type, body = OBJECTS[record.kind], {"properties": values}
+        try:
+            return str((await self._change(update, object_type, remote_id, body))["id"])
+        except Missing as error:
+            other = await self._record_with(record)
+            if not other or other == remote_id:
+                key = self._settings.fields(record.kind)["key"]
+                gone = f"{record.kind} {remote_id} was deleted in HubSpot, and no other has {record.key!r} as its {key}"
+                raise Gone(gone) from error
+        return str((await self._change(update, object_type, other, body))["id"])
+
+    async def _record_with(self, record: Record) -> str:
+        key = self._settings.fields(record.kind)["key"]
+        # In the body and not in the path, for our keys have slashes.
+        asked = {"idProperty": key, "inputs": [{"id": record.key}], "properties": [key], "propertiesWithHistory": []}
+        found = await self._read(self._crm.objects.batch_api.read, OBJECTS[record.kind], asked)
+        return str(found["results"][0]["id"]) if found["results"] else ""
+
+    async def _associate(self, record: Record, written: str) -> None:
+        associate = self._crm.associations.v4.basic_api.create_default
+        try:
+            await self._change(associate, OBJECTS[record.kind], written, "companies", record.company)
+        except Missing as error:
+            raise NoCompany(str(error)) from error
+        if record.deal:
+            try:
+                await self._change(associate, OBJECTS[record.kind], written, "deals", record.deal)
+            except Missing:
+                return  # a deal that somebody deleted is no reason to keep the task from its company
+
+    async def _write_membership(self, record: Record) -> str:
+        lists, list_ = self._crm.lists.memberships_api, self._settings.at_risk_list
+        on = bool(record.fields["on"])
+        try:
+            said = await self._change(lists.add if on else lists.remove, list_, [record.company])
+        except Missing as error:
+            raise Refused(f"there is no list {list_!r} any more: {error}") from error
+        if on and record.company in {str(each) for each in said.get("recordIdsMissing") or ()}:
+            raise NoCompany(f"HubSpot knows no company {record.company}")
+        return list_ if on else ""
+
+    async def _has_list(self) -> bool:
+        if not self._settings.at_risk_list:
+            return True
+        try:
+            found = await self._read(self._crm.lists.lists_api.get_by_id, self._settings.at_risk_list)
+        except Missing:
+            return False
+        there = found["list"]
+        return bool(there["objectTypeId"] == COMPANIES and there["processingType"] == "MANUAL")
+
+    async def _values(self, record: Record) -> Json:
+        """Our fields by their properties, all of them text; what we do not know is not touched."""
+        fields = record.fields
+        owner = await self._owner_id(str(fields.get("owner") or ""))
+        if record.kind == "task":
+            done = "COMPLETED" if fields["done"] else "NOT_STARTED"
+            values = {"hs_task_subject": fields["title"], "hs_task_body": fields["body"], "hs_timestamp": fields["due"]}
+            given: Mapping[str, Value] = {**values, "hs_task_status": done, "hs_task_type": "TODO"}
+            return _texts({**given, "hubspot_owner_id": owner})
+        if record.kind == "note":
+            return _texts({"hs_note_body": f"{fields['title']}\n\n{fields['body']}", "hs_timestamp": fields["at"]})
+        out: dict[str, Value] = {"pipeline": self._settings.pipeline} if record.kind == "deal" else {}
+        for ours, theirs in self._settings.fields(record.kind).items():
+            if ours == "owner":
+                out[theirs] = owner
+            elif ours == "stage":
+                out[theirs] = self._settings.stage(str(fields[ours]))
+            elif ours != "key":
+                out[theirs] = fields.get(ours)
+        return _texts(out)
+
+    async def _owner_id(self, address: str) -> str:
+        """HubSpot's id of one of its users; empty if it has none of this address."""
+        if address and address not in self._owners:
+            found = await self._read(self._crm.owners.owners_api.get_page, email=address, limit=1)
+            self._owners[address] = str(found["results"][0]["id"]) if found["results"] else ""
+        return self._owners.get(address, "")
+
+    # The wire.
+
+    async def _read(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Json:
+        """A call that changes nothing: whatever is lost of it may be asked again."""
+        try:
+            return await self._change(call, *arguments, **options)
+        except Unsure as error:
+            raise Busy(str(error), AWAY_S) from error
+
+    async def _change(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Json:
+        options |= {"_request_timeout": self._timeout_s, "_preload_content": False}
+        try:
+            answer = await asyncio.to_thread(call, *arguments, **options)
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            raise Busy(f"HubSpot could not be reached: {type(error).__name__}", AWAY_S) from error
+        except HTTPError as error:
+            raise Unsure(f"the connection to HubSpot was lost: {type(error).__name__}") from error
+        except Exception as error:
+            # Each of the SDK's packages has an ApiException of its own, with nothing in common but their fields.
+            if not hasattr(error, "status") or not hasattr(error, "headers"):
+                raise
+            raise _what_it_means(error.status, error.headers or {}, error.body) from error
+        return _json(answer.data)
+
+
+def _what_it_means(status: int, headers: Mapping[str, str], body: Any) -> Exception:
+    said = _json(body)
+    what = f"HubSpot answered {status} {said.get('category', '')}: {str(said.get('message', ''))[:300]}"
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        told = headers.get("Retry-After", "")
+        return Busy(what, float(told) if told.isdigit() else ROLLING_S)
+    if status in UNDER_WAY:
+        return Busy(what, AWAY_S)
+    if not status or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unsure(what)
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return Closed(what)
+    return Missing(what) if status == HTTPStatus.NOT_FOUND else Refused(what)
+
+
+def _json(body: Any) -> Json:
+    try:
+        said = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _texts(values: Mapping[str, Value]) -> Json:
+    return {name: _text(value) for name, value in values.items() if value is not None and value != ""}
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    return value.isoformat() if isinstance(value, date) else str(value)
