@@ -45,6 +45,7 @@ class Attio:
         self._base = base.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._http: aiohttp.ClientSession | None = None
+        self._members: frozenset[str] | None = None
 
     def use(self, settings: CrmSettings) -> None:
         """Write by this map from now on."""
@@ -62,6 +63,7 @@ class Attio:
             kind: {each["api_slug"]: bool(each.get("is_unique")) for each in await self._attributes_of(slug)}
             for kind, slug in (("company", "companies"), ("deal", "deals"))
         }
+        self._members = None
         stage = self._settings.fields("deal").get("stage", "")
         stages: tuple[str, ...] = ()
         if stage in attributes["deal"]:
@@ -110,12 +112,12 @@ class Attio:
             key = self._settings.fields("company")["key"]
             raise Refused(f"no company has {record.key!r} as its {key}; put it there on the right one")
         try:
-            return await self._assert("companies", record, self._values(record), remote_id)
+            return await self._assert("companies", record, await self._values(record), remote_id)
         except Missing as error:
             raise Refused(str(error)) from error
 
     async def _write_deal(self, record: Record, remote_id: str) -> str:
-        values = self._values(record)
+        values = await self._values(record)
         if not remote_id:
             reference = {"target_object": "companies", "target_record_id": record.company}
             values["associated_company"] = [reference]
@@ -182,14 +184,13 @@ class Attio:
         if record.deal:
             links.append({"target_object": "deals", "target_record_id": record.deal})
         due = record.fields["due"]
-        owner = record.fields["owner"]
         data = {
             "content": _marked_text(f"{record.fields['title']}\n\n{record.fields['body']}", record.key, LONGEST_TASK),
             "format": "plaintext",
             "deadline_at": _moment(due) if isinstance(due, datetime) else None,
             "is_completed": record.fields["done"],
             "linked_records": links,
-            "assignees": [{"workspace_member_email_address": owner}] if owner else [],
+            "assignees": await self._member(record),
         }
         try:
             made = await self._change("POST", "/v2/tasks", {"data": data})
@@ -244,7 +245,15 @@ class Attio:
             return False
         return "companies" in found["data"].get("parent_object", [])
 
-    def _values(self, record: Record) -> Json:
+    async def _member(self, record: Record) -> list[Json]:
+        """The owner, if he is a member of the workspace: Attio takes no others."""
+        if self._members is None:
+            found = await self._read("GET", "/v2/workspace_members")
+            self._members = frozenset(str(each["email_address"]).lower() for each in found["data"])
+        address = str(record.fields.get("owner") or "").lower()
+        return [{"workspace_member_email_address": address}] if address in self._members else []
+
+    async def _values(self, record: Record) -> Json:
         """Our fields by their attributes, in the shapes that Attio takes; what we do not know is not touched."""
         out: Json = {}
         for ours, theirs in self._settings.fields(record.kind).items():
@@ -252,7 +261,9 @@ class Attio:
             if ours == "key" or value is None or value == "":
                 continue
             if ours == "owner":
-                out[theirs] = [{"workspace_member_email_address": value}]
+                member = await self._member(record)
+                if member:
+                    out[theirs] = member
             elif ours == "stage":
                 out[theirs] = self._settings.stage(str(value))
             else:

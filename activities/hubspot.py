@@ -1,8 +1,8 @@
 """HubSpot by its official SDK: companies, the at-risk list, deals, tasks and notes (I1.1 to I1.5).
 
-Everything is upserted by a unique property that holds our key, and associated afterwards: both may be done twice and are
-done once. Records are looked up by that property too and never by HubSpot's search, whose index lags behind. The SDK is
-synchronous; every call is made in a thread.
+Everything is upserted by a unique property that holds our key, and associated afterwards: both may be done twice and
+are done once. Records are looked up by that property too and never by HubSpot's search, whose index lags behind. The
+SDK is synchronous; every call is made in a thread.
 """
 
 import asyncio
@@ -41,7 +41,15 @@ class HubSpot:
 
     def __init__(self, token: str, settings: CrmSettings, base: str = BASE, timeout_s: float = TIMEOUT_S) -> None:
         # The SDK's own retries would repeat what may have been done, without a look.
-        self._crm = Client.create(access_token=token, host=base.rstrip("/"), retry=False).crm
+        crm = Client.create(access_token=token, host=base.rstrip("/"), retry=False).crm
+        self._objects = crm.objects.basic_api
+        self._batches = crm.objects.batch_api
+        self._associations = crm.associations.v4.basic_api
+        self._lists = crm.lists.lists_api
+        self._members = crm.lists.memberships_api
+        self._properties = crm.properties.core_api
+        self._stages = crm.pipelines.pipeline_stages_api
+        self._people = crm.owners.owners_api
         self._settings = settings
         self._timeout_s = timeout_s
         self._owners: dict[str, str] = {}
@@ -51,20 +59,23 @@ class HubSpot:
         self._settings = settings
 
     async def close(self) -> None:
-        """Nothing to give back: the SDK opens its connections anew for each kind of call."""
+        """Give connections back."""
+        for api in (self._objects, self._batches, self._associations, self._lists, self._members, self._properties):
+            api.api_client.rest_client.pool_manager.clear()
+        for api in (self._stages, self._people):
+            api.api_client.rest_client.pool_manager.clear()
 
     async def schema(self) -> Schema:
         """The properties of each object, the pipeline's stages, and whether the at-risk list is one of companies."""
-        properties = self._crm.properties.core_api
         attributes = {
             kind: {
                 each["name"]: bool(each.get("hasUniqueValue"))
-                for each in (await self._read(properties.get_all, object_type))["results"]
+                for each in (await self._read(self._properties.get_all, object_type))["results"]
             }
             for kind, object_type in OBJECTS.items()
         }
         try:
-            stages = await self._read(self._crm.pipelines.pipeline_stages_api.get_all, "deals", self._settings.pipeline)
+            stages = await self._read(self._stages.get_all, "deals", self._settings.pipeline)
         except Missing:
             stages = {"results": []}
         return Schema(attributes, tuple(each["id"] for each in stages["results"]), await self._has_list())
@@ -72,9 +83,8 @@ class HubSpot:
     async def look(self, record: Record) -> str:
         """The id of the record that carries our key, or of the list if the company is on it."""
         if record.kind == "at_risk":
-            lists = self._crm.lists.memberships_api
             try:
-                found = await self._read(lists.get_lists, COMPANIES, record.company)
+                found = await self._read(self._members.get_lists, COMPANIES, record.company)
             except Missing:
                 return ""
             on = {str(each["listId"]) for each in found["results"]}
@@ -103,9 +113,8 @@ class HubSpot:
     async def _upsert(self, record: Record, values: Json) -> str:
         key = self._settings.fields(record.kind)["key"]
         one = {"idProperty": key, "id": record.key, "properties": {**values, key: record.key}}
-        upsert = self._crm.objects.batch_api.upsert
         try:
-            said = await self._change(upsert, OBJECTS[record.kind], {"inputs": [one]})
+            said = await self._change(self._batches.upsert, OBJECTS[record.kind], {"inputs": [one]})
         except Missing as error:
             raise Refused(str(error)) from error
         if said.get("errors"):
@@ -114,7 +123,7 @@ class HubSpot:
 
     async def _update(self, record: Record, values: Json, remote_id: str) -> str:
         """Write the record with this id; an id that was merged away leads to the record it was merged into."""
-        update = self._crm.objects.basic_api.update
+        update = self._objects.update
         object_type, body = OBJECTS[record.kind], {"properties": values}
         try:
             return str((await self._change(update, object_type, remote_id, body))["id"])
@@ -130,11 +139,11 @@ class HubSpot:
         key = self._settings.fields(record.kind)["key"]
         # In the body and not in the path, for our keys have slashes.
         asked = {"idProperty": key, "inputs": [{"id": record.key}], "properties": [key], "propertiesWithHistory": []}
-        found = await self._read(self._crm.objects.batch_api.read, OBJECTS[record.kind], asked)
+        found = await self._read(self._batches.read, OBJECTS[record.kind], asked)
         return str(found["results"][0]["id"]) if found["results"] else ""
 
     async def _associate(self, record: Record, written: str) -> None:
-        associate = self._crm.associations.v4.basic_api.create_default
+        associate = self._associations.create_default
         try:
             await self._change(associate, OBJECTS[record.kind], written, "companies", record.company)
         except Missing as error:
@@ -146,10 +155,10 @@ class HubSpot:
                 return  # a deal that somebody deleted is no reason to keep the task from its company
 
     async def _write_membership(self, record: Record) -> str:
-        lists, list_ = self._crm.lists.memberships_api, self._settings.at_risk_list
+        members, list_ = self._members, self._settings.at_risk_list
         on = bool(record.fields["on"])
         try:
-            said = await self._change(lists.add if on else lists.remove, list_, [record.company])
+            said = await self._change(members.add if on else members.remove, list_, [record.company])
         except Missing as error:
             raise Refused(f"there is no list {list_!r} any more: {error}") from error
         if on and record.company in {str(each) for each in said.get("recordIdsMissing") or ()}:
@@ -160,7 +169,7 @@ class HubSpot:
         if not self._settings.at_risk_list:
             return True
         try:
-            found = await self._read(self._crm.lists.lists_api.get_by_id, self._settings.at_risk_list)
+            found = await self._read(self._lists.get_by_id, self._settings.at_risk_list)
         except Missing:
             return False
         there = found["list"]
@@ -190,7 +199,7 @@ class HubSpot:
     async def _owner_id(self, address: str) -> str:
         """HubSpot's id of one of its users; empty if it has none of this address."""
         if address and address not in self._owners:
-            found = await self._read(self._crm.owners.owners_api.get_page, email=address, limit=1)
+            found = await self._read(self._people.get_page, email=address, limit=1)
             self._owners[address] = str(found["results"][0]["id"]) if found["results"] else ""
         return self._owners.get(address, "")
 
@@ -204,19 +213,25 @@ class HubSpot:
             raise Busy(str(error), AWAY_S) from error
 
     async def _change(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Json:
-        options |= {"_request_timeout": self._timeout_s, "_preload_content": False}
+        def called() -> Json:
+            # Read in the thread too: without preloading the SDK leaves the body on the wire, but does not mould it into
+            # classes whose checks are older than the API.
+            answer = call(*arguments, **options, _request_timeout=self._timeout_s, _preload_content=False)
+            return _json(answer.data)
+
         try:
-            answer = await asyncio.to_thread(call, *arguments, **options)
+            return await asyncio.to_thread(called)
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise Busy(f"HubSpot could not be reached: {type(error).__name__}", AWAY_S) from error
         except HTTPError as error:
             raise Unsure(f"the connection to HubSpot was lost: {type(error).__name__}") from error
         except Exception as error:
             # Each of the SDK's packages has an ApiException of its own, with nothing in common but their fields.
-            if not hasattr(error, "status") or not hasattr(error, "headers"):
+            status = getattr(error, "status", None)
+            if not isinstance(status, int):
                 raise
-            raise _what_it_means(error.status, error.headers or {}, error.body) from error
-        return _json(answer.data)
+            headers = getattr(error, "headers", None) or {}
+            raise _what_it_means(status, headers, getattr(error, "body", b"")) from error
 
 
 def _what_it_means(status: int, headers: Mapping[str, str], body: Any) -> Exception:

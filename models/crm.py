@@ -33,7 +33,7 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     "task": ("key",),
     "note": ("key",),
 }
-"""Our names of what may be mapped. `key` is what we find a record again by: its attribute has to be unique over there."""
+"""Our names of what may be mapped. `key` is what we find a record again by: its attribute has to be unique."""
 _OURS: Final = {
     "health_score": "health_score",
     "health_status": "health_status",
@@ -59,7 +59,7 @@ DEFAULTS: Final[dict[str, dict[Kind, dict[str, str]]]] = {
         "note": {"key": "holdfast_key"},
     },
 }
-"""Ours to theirs, where the policy file does not say otherwise. Attio's tasks and notes have no attributes of one's own."""
+"""Ours to theirs, where the policy file does not say otherwise. Attio's tasks and notes have no attributes to map."""
 DEAL_STAGES: Final = (
     "Renewal Due",
     "Kickoff",
@@ -152,8 +152,8 @@ class CrmSettings(BaseModel):
 class Record:
     """What one record over there has to say.
 
-    `key` is ours and unique among its kind: an account's id, a task's or a risk signal's effect key, a case's id. `fields`
-    are by our names; money in the major unit. `company` and `deal` are ids over there of what it belongs to.
+    `key` is ours and unique among its kind: an account's id, a task's or a risk signal's effect key, a case's id.
+    `fields` are by our names; money in the major unit. `company` and `deal` are ids over there of what it belongs to.
     """
 
     kind: Kind
@@ -168,7 +168,7 @@ class CrmError(Exception):
 
 
 class Busy(CrmError):
-    """Certainly nothing was done: too many requests, not reachable, something under way. Free to repeat after `wait_s`."""
+    """Certainly nothing was done: too many requests, not reachable, busy with it. Free to repeat after `wait_s`."""
 
     def __init__(self, why: str, wait_s: float) -> None:
         super().__init__(why)
@@ -197,7 +197,7 @@ class Refused(CrmError):
 
 @dataclass(frozen=True)
 class Schema:
-    """What there is over there: attributes by kind (and whether each is unique), deal stages, whether the list exists."""
+    """What there is over there: attributes by kind, each unique or not; deal stages; whether the list exists."""
 
     attributes: Mapping[Kind, Mapping[str, bool]]
     stages: tuple[str, ...] = ()
@@ -210,7 +210,7 @@ class OutsideCrm(Protocol):
     name: str
 
     async def look(self, record: Record) -> str:
-        """The id over there of the record that carries `record.key` (for the list: of its entry); empty: there is none."""
+        """The id over there of what carries `record.key` (on the list: of the entry); empty: there is none."""
         ...
 
     async def write(self, record: Record, remote_id: str) -> str:
@@ -241,7 +241,7 @@ class Lacking:
 def lacking(settings: CrmSettings, schema: Schema, stages: tuple[str, ...] = ()) -> tuple[CrmSettings, Lacking]:
     """The map as far as the CRM has its attributes, and in sentences what it has not (I1.6).
 
-    Where an attribute for the health is missing, the health is written in words into the description. `stages` are ours.
+    Where an attribute for the health is missing, it is written in words into the description. `stages` are ours.
     """
     found = Lacking()
     usable: dict[str, dict[str, str]] = {}
