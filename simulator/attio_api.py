@@ -1,7 +1,7 @@
 """The pretend Attio: a workspace with companies, deals, lists, tasks and notes, as its REST API (v2) tells of them.
 
-Enforced: attributes and their types, unique attributes, references, required fields, lengths, page sizes. A merge makes a
-new record, and both that were merged are found no more.
+Enforced: attributes and their types, unique attributes, references, required fields, lengths, page sizes. A merge makes
+a new record, and both that were merged are found no more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 from simulator.crm_door import Bucket, CrmCall, CrmDoor, CrmRefusal
 from simulator.faults import Faults
-from simulator.world import World
 
 Json = dict[str, Any]
 TASK_FIELDS = ("content", "format", "deadline_at", "is_completed", "linked_records", "assignees")
@@ -48,9 +47,8 @@ class AttioApi(CrmDoor):
 
     token = "attio-simulated"  # noqa: S105 - not a secret
 
-    def __init__(self, world: World, faults: Faults) -> None:
+    def __init__(self, faults: Faults) -> None:
         super().__init__(faults)
-        self._world = world
         self.reset()
         self.plays("GET", "/v2/workspace_members", self._members_told)
         self.plays("GET", "/v2/objects/{}/attributes", self._attributes)

@@ -94,7 +94,7 @@ class CrmDoor:
         try:
             self._let_in(request, kind, seconds)
             raw = await request.body()
-            said, status = self._played(method, path, request.query_params, raw), 200
+            said = self._played(method, path, request.query_params, raw)
         except CrmRefusal as error:
             return _json(error.status, error.body, error.headers)
         if kind == "slow_after":
@@ -102,9 +102,9 @@ class CrmDoor:
         if kind in ("cut_after", "cut_midway"):
             return CutConnection() if kind == "cut_after" else CutMidway()
         if kind == "500_after":
-            error = self.refusal(500)
-            return _json(error.status, error.body, error.headers)
-        return _json(status, said)
+            lost = self.refusal(500)
+            return _json(lost.status, lost.body, lost.headers)
+        return _json(200, said)
 
     def _let_in(self, request: Request, kind: str, seconds: float) -> None:
         if kind == "401" or request.headers.get("authorization", "") != f"Bearer {self.token}":
