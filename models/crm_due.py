@@ -24,6 +24,8 @@ OF_OURS: Final = "crm/"
 LOOKS_BACK: Final = timedelta(days=30)
 """What ended longer ago than this is not written any more, however long the CRM was away."""
 CLOSED_STAGES: Final = ("Won", "Lost")
+AGAIN: Final = "again"
+"""A person's answer to such a task: it was put right, try again."""
 OPEN: Final = "open"
 DONE: Final = "done"
 ON: Final = "on"

@@ -31,7 +31,7 @@ from models.crm import (
     Unsure,
     lacking,
 )
-from models.crm_due import LOOKS, OF_OURS, SINCE, Asked, Due, company_of
+from models.crm_due import AGAIN, LOOKS, OF_OURS, SINCE, Asked, Due, company_of
 from models.crm_rows import CrmRecord
 from models.database import Database
 from models.tables import Account, TaskRow, wall
@@ -48,7 +48,6 @@ CLOSED_S: Final = 600.0
 """How long nothing is tried after the key was refused."""
 MOST_TRIES: Final = 3
 """How often a record's company is looked for anew before a person is."""
-AGAIN: Final = "again"
 LEAVE: Final = "leave"
 
 log = structlog.get_logger()
