@@ -185,7 +185,7 @@ class Attio:
             links.append({"target_object": "deals", "target_record_id": record.deal})
         due = record.fields["due"]
         data = {
-            "content": _marked_text(f"{record.fields['title']}\n\n{record.fields['body']}", record.key, LONGEST_TASK),
+            "content": marked_text(f"{record.fields['title']}\n\n{record.fields['body']}", record.key, LONGEST_TASK),
             "format": "plaintext",
             "deadline_at": _moment(due) if isinstance(due, datetime) else None,
             "is_completed": record.fields["done"],
@@ -208,7 +208,7 @@ class Attio:
             "parent_record_id": record.company,
             "title": record.fields["title"],
             "format": "plaintext",
-            "content": _marked_text(str(record.fields["body"]), record.key),
+            "content": marked_text(str(record.fields["body"]), record.key),
         }
         if isinstance(at, datetime):
             data["created_at"] = _moment(at)
@@ -353,7 +353,7 @@ def _moment(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _marked_text(text: str, key: str, longest: int = 0) -> str:
+def marked_text(text: str, key: str, longest: int = 0) -> str:
     """The text with our key as its last line, which is never cut off."""
     line = f"\n\n{MARK}{key}"
     room = longest - len(line) if longest else len(text)

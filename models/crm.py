@@ -121,7 +121,7 @@ class CrmSettings(BaseModel):
             found += [
                 f"{kind}.{name}: there is no such field; there are {known}" for name in given if name not in names
             ]
-            mapped = self.fields(kind)
+            mapped = {ours: theirs for ours, theirs in self.fields(kind).items() if ours in names}
             if self.provider and DEFAULTS[self.provider].get(kind) and "key" not in mapped:
                 found.append(f"{kind}.key: must name the unique attribute that holds our key")
             twice = sorted({theirs for theirs in mapped.values() if list(mapped.values()).count(theirs) > 1})

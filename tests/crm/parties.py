@@ -2,10 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from sqlmodel import SQLModel, col, select
+from sqlmodel import SQLModel, select
 
 from activities.attio import MARK, Attio
 from activities.crm import Crm
@@ -105,6 +105,10 @@ class Party:
         """The pretend CRM, whichever it is: what both can do."""
         return self.attio if self.name == "attio" else self.hubspot
 
+    def tasks_there(self) -> Any:
+        """The tasks over there, by their ids."""
+        return self.attio.tasks if self.name == "attio" else self.hubspot.records["tasks"]
+
     # What happens.
 
     async def open(self) -> None:
@@ -112,7 +116,7 @@ class Party:
         await self.add(
             Owner(handle="ana", name="Ana", email="ana@example.com"),
             Account(id="cus_1", company="Acme", owner="ana", segment="growth", health=35),
-            Contract(id="con_1", account_id="cus_1", renews_on=datetime(2027, 3, 1).date(), value=4_800_000),
+            Contract(id="con_1", account_id="cus_1", renews_on=date(2027, 3, 1), value=4_800_000),
             CaseRow(id=CASE, playbook="renewal", account_id="cus_1", subject="con_1", opened_at=AT),
         )
 
@@ -160,10 +164,12 @@ class Party:
         return await self.mirror.once() if self.mirror else Counter()
 
     async def in_time(self) -> None:
-        """So many passes, each an hour later, that whatever can be written by itself is."""
-        for _ in range(6):
-            await self.carried()
+        """Passes an hour apart, until everything that can be written by itself is."""
+        for _ in range(8):
+            said = await self.carried()
             self.clock.now += timedelta(hours=1)
+            if not said and all(each.state in ("done", "refused") for each in await self.rows(CrmRecord, "key")):
+                return
 
     # What one can see.
 
@@ -189,7 +195,7 @@ class Party:
         return _in_hubspot(self.hubspot) if self.name == "hubspot" else await self._in_our_tables()
 
     async def _in_our_tables(self) -> Contents:
-        signals = [each for each in await self.rows(RiskSignal, "key")]
+        signals = await self.rows(RiskSignal, "key")
         accounts = await self.rows(Account, "id")
         low = {each.id for each in accounts if each.health is not None and each.health < 40}
         return Contents(
