@@ -1,4 +1,4 @@
-"""Checks of the providers: Stripe's key, clock and webhook endpoint, SendGrid's key."""
+"""Checks of the providers: Stripe's key, clock and webhook endpoint, SendGrid's key, a CRM outside."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,8 +11,12 @@ import orjson
 import python_http_client.exceptions as http_errors
 import stripe
 from sendgrid import SendGridAPIClient
+from sqlmodel import func, select
 
+from models.crm import DEAL_STAGES, Closed, lacking
+from models.crm_rows import CrmRecord
 from models.stripe_events import READERS
+from workers.crm_clients import crm_client
 from workers.findings import Finding, Patient
 
 MOST_SKEW: Final = timedelta(seconds=60)
@@ -93,3 +97,34 @@ async def sendgrid_takes_the_key(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding("SendGrid", "wrong", "SENDGRID_API_KEY may not send mail", "give the key Mail Send access")
     else:
         yield Finding("SendGrid", "well", "SendGrid takes the key, and it may send")
+
+
+async def the_crm_has_what_is_written_to_it(patient: Patient) -> AsyncIterator[Finding]:
+    """The CRM outside, if there is one, takes the key and has the attributes; nothing of it waits for a person."""
+    wanted = patient.policy.crm
+    if not wanted.provider:
+        yield Finding("CRM", "well", "no CRM outside: tasks, deals and health are kept in our own tables")
+        return
+    client = crm_client(patient.settings, wanted)
+    if client is None:
+        return
+    try:
+        _, found = lacking(wanted, await client.schema(), DEAL_STAGES)
+    except Closed as error:
+        yield Finding("CRM", "wrong", str(error), f"make a key with access to what docs/crm.md names: {client.name}")
+        return
+    finally:
+        await client.close()
+    for sentence in [*found.fatal, *found.left_out]:
+        what, _, do = sentence.rpartition(". ")
+        yield Finding("CRM", "wrong", f"{client.name}: {what or do}", do if what else "see docs/crm.md")
+    async with patient.database.reading() as session:
+        refused = select(func.count()).where(CrmRecord.state == "refused")
+        waiting = (await session.exec(refused)).one()
+    if waiting:
+        what = f"{waiting} records are not in {client.name} as they should be; a person is asked about each"
+        yield Finding("CRM", "wrong", what, "answer the tasks; `holdfast crm list` has the reasons")
+    elif not found.fatal and not found.left_out:
+        yield Finding(
+            "CRM", "well", f"{client.name} has everything that is written to it, and nothing waits for a person"
+        )

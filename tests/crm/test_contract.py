@@ -4,7 +4,9 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlmodel import delete
 
+from models.crm import Record
 from models.crm_rows import CrmRecord
 from models.tables import Account, TaskRow
 from tests.crm.parties import CASE, OUTSIDE, WRITES, Contents, Party, deal, risk, task
@@ -147,3 +149,34 @@ async def test_tasks_about_the_crm_stay_here(outside: Party) -> None:
     )
     await outside.in_time()
     assert (await outside.contents()).tasks == []
+
+
+async def test_i1_an_older_copy_that_is_put_back_finds_what_is_there(outside: Party) -> None:
+    await outside.everything()
+    await outside.in_time()
+    async with outside.database.writing() as session:
+        await session.exec(delete(CrmRecord))
+    await outside.in_time()
+    assert await outside.contents() == EVERYTHING
+    assert len(outside.there.records["companies"]) == 1
+
+
+async def test_i1_a_claim_that_was_taken_over_is_settled_by_whoever_took_it(
+    outside: Party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, other = outside.client, outside.another_mirror()
+    assert client and other
+    write = client.write
+
+    async def slow(record: Record, remote_id: str) -> str:
+        monkeypatch.setattr(client, "write", write)
+        written = await write(record, remote_id)
+        await outside.change(Account, "cus_1", health=20)
+        outside.clock.now += timedelta(minutes=11)
+        await other.once()
+        return written
+
+    monkeypatch.setattr(client, "write", slow)
+    await outside.carried()
+    (account,) = await outside.rows(Account, "id")
+    assert (await outside.record("company/cus_1")).seen_at == account.wall_updated_at
