@@ -110,7 +110,7 @@ class Mirror:
                 async with self._db.reading() as session:
                     due = await look(Asked(session, self._settings, self._now(), MOST, since, self._owner))
                 for each in due:
-                    said[await self._carry(each)] += 1
+                    said[await self.carry(each)] += 1
         except Busy as error:
             self._quiet(error.wait_s, str(error))
         except Closed as error:
@@ -142,8 +142,12 @@ class Mirror:
 
     # One record.
 
-    async def _carry(self, due: Due) -> str:
-        """Claim one record, write it, settle it. `Busy` and `Closed` end the pass, for they concern every record."""
+    async def carry(self, due: Due) -> str:
+        """Claim one record, write it, settle it; how it ended. `waits` too where it was written or claimed meanwhile.
+
+        Raises:
+            Busy, Closed: they end the pass, for they concern every record.
+        """
         belongs = due
         if due.record.kind != "company":
             company = await self._company_of(due.account_id)
@@ -204,6 +208,8 @@ class Mirror:
             row = await session.get(CrmRecord, due.key, with_for_update=True)
             if row is None or row.state == "refused" or row.wall_next_try_at > now:
                 return None
+            if row.state == "done" and row.written == due.version:
+                return None
             if row.state == "claimed" and now - row.wall_claimed_at < ABANDONED:
                 return None
             row.tries = 1 if row.state == "done" else row.tries + 1
@@ -231,7 +237,7 @@ class Mirror:
                 return ""
             asked = Asked(session, self._settings, self._now(), 1, self._now(), self._owner)
             due = await company_of(asked, there)
-        await self._carry(due)
+        await self.carry(due)
         return await self._id_of(due.key)
 
     async def _id_of(self, key: str) -> str:
@@ -244,7 +250,7 @@ class Mirror:
         await self._change_the_company(account, state="waits", wall_next_try_at=self._now())
 
     async def _write_the_company_anew(self, account: str) -> None:
-        await self._change_the_company(account, seen_at=None)
+        await self._change_the_company(account, seen_at=None, written="")
 
     async def _change_the_company(self, account: str, **changes: Any) -> None:
         async with self._db.writing() as session:

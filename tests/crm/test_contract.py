@@ -7,6 +7,7 @@ import pytest
 from sqlmodel import delete
 
 from models.crm import Record
+from models.crm_due import Asked, tasks
 from models.crm_rows import CrmRecord
 from models.tables import Account, TaskRow
 from tests.crm.parties import CASE, OUTSIDE, WRITES, Contents, Party, deal, risk, task
@@ -180,3 +181,18 @@ async def test_i1_a_claim_that_was_taken_over_is_settled_by_whoever_took_it(
     await outside.carried()
     (account,) = await outside.rows(Account, "id")
     assert (await outside.record("company/cus_1")).seen_at == account.wall_updated_at
+
+
+async def test_i1_a_list_of_what_is_due_that_has_grown_old_does_nothing(outside: Party) -> None:
+    await outside.do(task("call"))
+    async with outside.database.reading() as session:
+        (due,) = await tasks(Asked(session, outside.settings, outside.clock.now, 9, outside.clock.now, "lead"))
+    assert outside.mirror
+    await outside.in_time()
+    outside.there.calls.clear()
+    assert await outside.mirror.carry(due) == "waits"
+    await outside.change(CrmRecord, due.key, state="refused", written="")
+    assert await outside.mirror.carry(due) == "waits"
+    await outside.change(CrmRecord, due.key, state="waits", wall_next_try_at=outside.clock.now + timedelta(minutes=1))
+    assert await outside.mirror.carry(due) == "waits"
+    assert outside.there.calls == []
