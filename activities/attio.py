@@ -277,7 +277,7 @@ class Attio:
         try:
             return await self._call(method, path, body)
         except Unsure as error:
-            raise Busy(str(error), AWAY_S) from error
+            raise Busy(str(error), AWAY_S, only_this=True) from error
 
     async def _change(self, method: str, path: str, body: Json | None = None) -> Json:
         return await self._call(method, path, body)
@@ -303,13 +303,13 @@ class Attio:
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Busy(what, _seconds(headers_of.get("Retry-After", "")))
         if status == HTTPStatus.CONFLICT:
-            raise Busy(what, CONFLICT_S)
+            raise Busy(what, CONFLICT_S, only_this=True)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unsure(what)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise Closed(what)
         if code == "merge_in_progress":
-            raise Busy(what, AWAY_S)
+            raise Busy(what, AWAY_S, only_this=True)
         if status == HTTPStatus.NOT_FOUND or (code == "value_not_found" and "record" in message.lower()):
             raise Missing(what)
         raise Refused(what)

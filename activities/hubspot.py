@@ -173,7 +173,7 @@ class HubSpot:
         except Missing:
             return False
         there = found["list"]
-        return bool(there["objectTypeId"] == COMPANIES and there["processingType"] == "MANUAL")
+        return bool(there["objectTypeId"] == COMPANIES and there["processingType"] in ("MANUAL", "SNAPSHOT"))
 
     async def _values(self, record: Record) -> Json:
         """Our fields by their properties, all of them text; what we do not know is not touched."""
@@ -210,7 +210,7 @@ class HubSpot:
         try:
             return await self._change(call, *arguments, **options)
         except Unsure as error:
-            raise Busy(str(error), AWAY_S) from error
+            raise Busy(str(error), AWAY_S, only_this=True) from error
 
     async def _change(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Json:
         def called() -> Json:
@@ -241,7 +241,7 @@ def _what_it_means(status: int, headers: Mapping[str, str], body: Any) -> Except
         told = headers.get("Retry-After", "")
         return Busy(what, float(told) if told.isdigit() else ROLLING_S)
     if status in UNDER_WAY:
-        return Busy(what, AWAY_S)
+        return Busy(what, AWAY_S, only_this=True)
     if not status or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unsure(what)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

@@ -168,11 +168,15 @@ class CrmError(Exception):
 
 
 class Busy(CrmError):
-    """Certainly nothing was done: too many requests, not reachable, busy with it. Free to repeat after `wait_s`."""
+    """Certainly nothing was done: too many requests, not reachable, busy with it. Free to repeat after `wait_s`.
 
-    def __init__(self, why: str, wait_s: float) -> None:
+    `only_this`: it concerns one record, and others may be written meanwhile.
+    """
+
+    def __init__(self, why: str, wait_s: float, *, only_this: bool = False) -> None:
         super().__init__(why)
         self.wait_s = wait_s
+        self.only_this = only_this
 
 
 class Closed(CrmError):

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, literal
+from sqlalchemy.orm import aliased
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -58,9 +59,21 @@ class Asked:
     fallback_owner: str
 
     def about(self, table: Any) -> ColumnElement[bool]:
-        """Rows of accounts whose segment is written."""
-        ours = col(Account.id) == table.account_id
-        return and_(ours, col(Account.segment).in_(self.settings.segments)) if self.settings.segments else and_(ours)
+        """Rows of accounts that are written."""
+        return and_(col(Account.id) == table.account_id, self.is_written())
+
+    def is_written(self) -> ColumnElement[bool]:
+        """The account's segment is written, and its company waits neither for a person nor for its time.
+
+        What belongs to a company that waits would otherwise stand at the head of every pass, and keep the rest out.
+        """
+        company = aliased(CrmRecord)
+        waits = select(company.key).where(
+            col(company.key) == literal("company/") + col(Account.id),
+            or_(col(company.state) == "refused", col(company.wall_next_try_at) > self.now),
+        )
+        segments = self.settings.segments
+        return and_(~waits.exists(), col(Account.segment).in_(segments) if segments else literal(True))
 
     def ready(self, version: Any) -> ColumnElement[bool]:
         """Not written in this version yet, and neither waiting for its time nor for a person."""
@@ -159,12 +172,10 @@ async def at_risk(asked: Asked) -> list[Due]:
     statement = (
         select(Account, belongs)
         .outerjoin(CrmRecord, col(CrmRecord.key) == literal("at_risk/") + col(Account.id))
-        .where(asked.ready(belongs), or_(col(CrmRecord.key).is_not(None), belongs == ON))
+        .where(asked.ready(belongs), asked.is_written(), or_(col(CrmRecord.key).is_not(None), belongs == ON))
         .order_by(col(Account.id))
         .limit(asked.most)
     )
-    if asked.settings.segments:
-        statement = statement.where(col(Account.segment).in_(asked.settings.segments))
     return [
         Due(
             key=f"at_risk/{account.id}",

@@ -1,7 +1,7 @@
 """The pretend Attio: a workspace with companies, deals, lists, tasks and notes, as its REST API (v2) tells of them.
 
 Enforced: attributes and their types, unique attributes, references, required fields, lengths, page sizes. A merge makes
-a new record, and both that were merged are found no more.
+a new record, and both that were merged are found no more. One file, for all calls are checked against the same tables.
 """
 
 from __future__ import annotations

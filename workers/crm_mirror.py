@@ -46,6 +46,8 @@ LOOK_AGAIN: Final = timedelta(minutes=1)
 """How long a lost answer is waited for: what was sent may still be under way over there. Doubles up to an hour."""
 CLOSED_S: Final = 600.0
 """How long nothing is tried after the key was refused."""
+UNHEARD: Final = 5
+"""So many answers lost one after the other: then the CRM itself is in trouble, and is left alone for a minute."""
 MOST_TRIES: Final = 3
 """How often a record's company is looked for anew before a person is."""
 LEAVE: Final = "leave"
@@ -88,7 +90,7 @@ class Mirror:
         return found
 
     async def once(self) -> Counter[str]:
-        """Write what is due; how many ended how: done, waits, in_doubt, refused.
+        """Write what is due; how many ended how: done, waits, in_doubt, refused; skipped where it is not its turn.
 
         Raises:
             NotUsable: the CRM lacks attributes that we cannot do without.
@@ -106,11 +108,16 @@ class Mirror:
                     raise NotUsable("; ".join(found.fatal))
             since = await self._since()
             await self._hear_answers()
+            unheard = 0
             for _, look in LOOKS:
                 async with self._db.reading() as session:
                     due = await look(Asked(session, self._settings, self._now(), MOST, since, self._owner))
                 for each in due:
-                    said[await self.carry(each)] += 1
+                    state = await self.carry(each)
+                    said[state] += 1
+                    unheard = unheard + 1 if state in ("waits", "in_doubt") else 0
+                    if unheard == UNHEARD:
+                        raise Busy(f"{UNHEARD} answers were lost one after the other", LOOK_AGAIN.total_seconds())
         except Busy as error:
             self._quiet(error.wait_s, str(error))
         except Closed as error:
@@ -143,7 +150,7 @@ class Mirror:
     # One record.
 
     async def carry(self, due: Due) -> str:
-        """Claim one record, write it, settle it; how it ended. `waits` too where it was written or claimed meanwhile.
+        """Claim one record, write it, settle it; how it ended. `skipped` where it was written or claimed meanwhile.
 
         Raises:
             Busy, Closed: they end the pass, for they concern every record.
@@ -152,12 +159,12 @@ class Mirror:
         if due.record.kind != "company":
             company = await self._company_of(due.account_id)
             if not company:
-                return "waits"
+                return "skipped"
             deal = await self._id_of(f"deal/{due.case_id}") if due.record.kind == "task" and due.case_id else ""
             belongs = replace(due, record=replace(due.record, company=company, deal=deal))
         row = await self._claim(belongs)
         if row is None:
-            return "waits"
+            return "skipped"
         began = monotonic()
         try:
             # Whatever was made by a try whose answer was lost is found by its key, and never made twice.
@@ -168,10 +175,11 @@ class Mirror:
         except (Busy, Closed) as error:
             wait = error.wait_s if isinstance(error, Busy) else CLOSED_S
             await self._settle(row, "waits", str(error), wall_next_try_at=self._now() + timedelta(seconds=wait))
+            if isinstance(error, Busy) and error.only_this:
+                return "waits"
             raise
         except Unsure as error:
-            wait_for = min(LOOK_AGAIN * 2 ** min(row.tries - 1, 6), timedelta(hours=1))
-            return await self._settle(row, "in_doubt", str(error), wall_next_try_at=self._now() + wait_for)
+            return await self._in_doubt(row, str(error))
         except NoCompany as error:
             if row.tries >= MOST_TRIES:
                 return await self._ask(row, due, str(error))
@@ -184,6 +192,9 @@ class Mirror:
             return await self._settle(row, "done", str(error), written=due.version)
         except Refused as error:
             return await self._ask(row, due, str(error))
+        except Exception as error:  # noqa: BLE001 - an answer of another shape than we know; the others are still written
+            log.warning("crm.not_understood", record=row.key, error=type(error).__name__)
+            return await self._in_doubt(row, f"the answer was not understood: {type(error).__name__}")
         state = await self._settle(row, "done", "", remote_id=remote, written=due.version, seen_at=due.seen_at)
         if due.record.kind in ("at_risk", "note") and "health_text" in self._settings.fields("company"):
             await self._write_the_company_anew(due.account_id)
@@ -225,6 +236,10 @@ class Mirror:
                 there.sqlmodel_update({"state": state, "reason": reason, **changes})
                 session.add(there)
         return state
+
+    async def _in_doubt(self, row: CrmRecord, why: str) -> str:
+        wait = min(LOOK_AGAIN * 2 ** min(row.tries - 1, 6), timedelta(hours=1))
+        return await self._settle(row, "in_doubt", why, wall_next_try_at=self._now() + wait)
 
     async def _company_of(self, account: str) -> str:
         """The id over there of the account's company, which is written first where it is not known; empty: it waits."""

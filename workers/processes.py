@@ -119,14 +119,14 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
             relay.run(stop),
             settle_for_ever(settler, stop, every_s=settings.holdfast_settle_s),
             sweep_for_ever(database, world.stripe, stop, livemode=settings.livemode, every_s=settings.holdfast_sweep_s),
-            _mirror(settings, policy, database, router.default_owner, stop),
+            keep_the_crm_up_to_date(settings, policy, database, router.default_owner, stop),
         )
 
 
-async def _mirror(
+async def keep_the_crm_up_to_date(
     settings: Settings, policy: PolicyFile, database: Database, default_owner: str, stop: asyncio.Event
 ) -> None:
-    """Keep the CRM outside up to date, where the policy file names one."""
+    """Write into the CRM outside until told to stop, where the policy file names one."""
     client = crm_client(settings, policy.crm)
     if client is None:
         return

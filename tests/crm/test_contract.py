@@ -2,15 +2,19 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from sqlmodel import delete
+from urllib3.exceptions import ReadTimeoutError
 
+from activities.hubspot import HubSpot
 from models.crm import Record
 from models.crm_due import Asked, tasks
 from models.crm_rows import CrmRecord
 from models.tables import Account, TaskRow
-from tests.crm.parties import CASE, OUTSIDE, WRITES, Contents, Party, deal, risk, task
+from tests.crm.parties import CASE, OUTSIDE, WRITES, Contents, Party, deal, risk
+from tests.crm.parties import task as work
 
 EVERYTHING = Contents(
     at_risk=["cus_1"],
@@ -18,7 +22,7 @@ EVERYTHING = Contents(
     tasks=[(f"{CASE}/step/call", "Do: call", False)],
     risk_notes=[f"{CASE}/step/risk"],
 )
-LOSSES = ["429", "500_before", "500_after", "503", "cut_before", "cut_after", "cut_midway"]
+LOSSES = ["429", "500_before", "500_after", "cut_before", "cut_after"]
 
 
 async def test_i1_what_a_playbook_does_is_in_the_crm_once(anyone: Party) -> None:
@@ -81,7 +85,7 @@ async def test_i1_whatever_is_lost_of_a_change_it_is_made(outside: Party, loss: 
 async def test_i1_4_an_answer_that_comes_too_late_is_looked_up(outside: Party) -> None:
     method, path = WRITES[outside.name]["task"]
     await outside.simulator.add_fault("cut_after", path, method=method)
-    await outside.do(task("call"))
+    await outside.do(work("call"))
     await outside.carried()
     row = await outside.record(f"task/{CASE}/step/call")
     assert (row.state, row.remote_id) == ("in_doubt", "")
@@ -97,7 +101,7 @@ async def test_i1_4_an_answer_that_comes_too_late_is_looked_up(outside: Party) -
 
 
 async def test_i1_4_a_task_made_by_a_relay_that_died_is_found_and_not_made_again(outside: Party) -> None:
-    await outside.do(task("call"))
+    await outside.do(work("call"))
     await outside.in_time()
     key = f"task/{CASE}/step/call"
     left = {"state": "claimed", "remote_id": "", "written": "", "wall_claimed_at": outside.clock.now}
@@ -184,15 +188,81 @@ async def test_i1_a_claim_that_was_taken_over_is_settled_by_whoever_took_it(
 
 
 async def test_i1_a_list_of_what_is_due_that_has_grown_old_does_nothing(outside: Party) -> None:
-    await outside.do(task("call"))
+    await outside.do(work("call"))
     async with outside.database.reading() as session:
         (due,) = await tasks(Asked(session, outside.settings, outside.clock.now, 9, outside.clock.now, "lead"))
     assert outside.mirror
     await outside.in_time()
     outside.there.calls.clear()
-    assert await outside.mirror.carry(due) == "waits"
+    assert await outside.mirror.carry(due) == "skipped"
     await outside.change(CrmRecord, due.key, state="refused", written="")
-    assert await outside.mirror.carry(due) == "waits"
+    assert await outside.mirror.carry(due) == "skipped"
     await outside.change(CrmRecord, due.key, state="waits", wall_next_try_at=outside.clock.now + timedelta(minutes=1))
-    assert await outside.mirror.carry(due) == "waits"
+    assert await outside.mirror.carry(due) == "skipped"
     assert outside.there.calls == []
+
+
+async def test_i1_an_answer_that_is_not_understood_keeps_no_other_record_back(
+    outside: Party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = outside.client
+    assert client
+    write = client.write
+
+    async def strange(record: Record, remote_id: str) -> str:
+        if record.kind == "deal":
+            raise KeyError("data")
+        return await write(record, remote_id)
+
+    monkeypatch.setattr(client, "write", strange)
+    await outside.everything()
+    await outside.carried()
+    row = await outside.record(f"deal/{CASE}")
+    assert (row.state, row.reason) == ("in_doubt", "the answer was not understood: KeyError")
+    assert (await outside.contents()).tasks == EVERYTHING.tasks
+    monkeypatch.setattr(client, "write", write)
+    await outside.in_time()
+    assert await outside.contents() == EVERYTHING
+
+
+async def test_i1_a_crm_in_trouble_is_left_alone_for_a_minute(outside: Party) -> None:
+    await outside.do(*(work(f"call{n}") for n in range(8)))
+    await outside.simulator.add_fault("500_before", WRITES[outside.name]["task"][1], method="POST", times=8)
+    assert await outside.carried() == {"done": 2, "in_doubt": 5}
+    assert await outside.carried() == {}
+    await outside.in_time()
+    assert len((await outside.contents()).tasks) == 8
+
+
+async def test_i1_4_a_call_that_times_out_after_it_was_done_is_looked_up(
+    outside: Party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = [True]
+
+    async def times_out(answer: Any) -> Any:
+        if answer.method == "POST" and answer.url.path == "/v2/tasks" and late.pop():
+            raise TimeoutError
+        return {} if not await answer.read() else await answer.json(content_type=None)
+
+    if isinstance(outside.client, HubSpot):
+        upsert = outside.client._batches.upsert
+
+        def called(kind: str, *arguments: Any, **options: Any) -> Any:
+            done = upsert(kind, *arguments, **options)
+            if kind == "tasks" and late and late.pop():
+                raise ReadTimeoutError(cast(Any, None), "/", "Read timed out.")
+            return done
+
+        monkeypatch.setattr(outside.client._batches, "upsert", called)
+    monkeypatch.setattr("activities.attio._json_of", times_out)
+    await outside.do(work("call"))
+    await outside.carried()
+    row = await outside.record(f"task/{CASE}/step/call")
+    assert (row.state, row.reason.partition(": ")[2]) == (
+        "in_doubt",
+        {"attio": "TimeoutError", "hubspot": "ReadTimeoutError"}[outside.name],
+    )
+    assert len(outside.tasks_there()) == 1
+    await outside.in_time()
+    assert len(outside.tasks_there()) == 1
+    assert (await outside.record(f"task/{CASE}/step/call")).state == "done"

@@ -1,18 +1,24 @@
 """What is due: found by comparing, on both databases; what is history stays here."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from activities.attio import LONGEST_TASK, marked_text
 from models.crm import CrmSettings
+from models.crm_due import LOOKS, Asked
 from models.customers import Owner
 from models.database import Database
 from models.ledger import insert_once
+from models.policy import PolicyFile
 from models.tables import Account, CaseRow, TaskRow
+from simulator.attio_api import AttioApi
 from simulator.running import SimulatorControl
 from tests.crm.conftest import joined
 from tests.crm.parties import AT, CASE, OUTSIDE, Party, task
+from workers.processes import keep_the_crm_up_to_date
+from workers.settings import Settings
 
 
 async def test_r9_a_run_that_ended_is_noted_once(outside: Party) -> None:
@@ -129,3 +135,30 @@ def test_a_long_task_keeps_our_key() -> None:
     text = marked_text("x" * 5000, "a/b/1", LONGEST_TASK)
     assert (len(text), text.splitlines()[-1]) == (LONGEST_TASK, "Holdfast: a/b/1")
     assert CrmSettings().fields("company") == {}
+
+
+async def test_what_waits_for_its_company_keeps_nothing_else_out(
+    both: Database, the_simulator: SimulatorControl
+) -> None:
+    async with joined("attio", both, the_simulator, create_companies=False) as party:
+        await party.do(*(task(f"call{n}") for n in range(3)))
+        await party.carried()
+        async with both.reading() as session:
+            asked = Asked(session, party.settings, party.clock.now + timedelta(days=1), 2, AT, "lead")
+            assert [len(await look(asked)) for _, look in LOOKS] == [0, 0, 0, 0, 0]
+
+
+async def test_the_relay_keeps_the_crm_up_to_date_until_it_is_told_to_stop(attio: Party) -> None:
+    stop = asyncio.Event()
+    settings = Settings(
+        attio_api_key=AttioApi.token, attio_api_base=attio.simulator.url, holdfast_crm_s=0.01, _env_file=None
+    )
+    policy = PolicyFile({"crm": {"provider": "attio", "at_risk_list": "at_risk_customers"}})
+    await attio.do(task("call"))
+    keeping = asyncio.create_task(keep_the_crm_up_to_date(settings, policy, attio.database, "lead", stop))
+    while not attio.attio.tasks and not keeping.done():
+        await asyncio.sleep(0.01)
+    stop.set()
+    await keeping
+    assert (await attio.contents()).tasks == [(f"{CASE}/step/call", "Do: call", False)]
+    await keep_the_crm_up_to_date(settings, PolicyFile(), attio.database, "lead", stop)

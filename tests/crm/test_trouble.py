@@ -144,12 +144,14 @@ async def test_i1_a_merge_that_is_under_way_is_waited_for(attio: Party) -> None:
     await attio.in_time()
     attio.attio.merging.add(await company_there(attio))
     await attio.change(Account, "cus_1", health=20)
+    await attio.add(Account(id="cus_2", company="Bolt", health=90, segment="growth"))
     await attio.carried()
+    assert [each["name"] for each in attio.attio.records["companies"].values()] == ["Acme", "Bolt"]
     row = await attio.record("company/cus_1")
     assert (row.state, row.wall_next_try_at) == ("waits", attio.clock.now + timedelta(seconds=30))
     attio.attio.merging.clear()
     await attio.in_time()
-    assert [each["health_score"] for each in attio.attio.records["companies"].values()] == [20]
+    assert [each["health_score"] for each in attio.attio.records["companies"].values()] == [20, 90]
     assert await attio.asked() == []
 
 
