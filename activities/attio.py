@@ -5,6 +5,7 @@ and notes have no attributes of one's own: our key is the last line of their tex
 company.
 """
 
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from models.crm import Busy, Closed, CrmSettings, Gone, NoCompany, Record, Refused, Schema, Unsure, Value
+from models.crm import LISTS, Busy, Closed, CrmSettings, Gone, NoCompany, Record, Refused, Schema, Unsure, Value
 
 BASE: Final = "https://api.attio.com"
 TIMEOUT_S: Final = 10.0
@@ -69,7 +70,9 @@ class Attio:
         if stage in attributes["deal"]:
             found = await self._read("GET", f"/v2/objects/deals/attributes/{stage}/statuses")
             stages = tuple(each["title"] for each in found["data"] if not each.get("is_archived"))
-        return Schema({"company": attributes["company"], "deal": attributes["deal"]}, stages, await self._has_list())
+        wanted = {name: of for name, of in LISTS.items() if getattr(self._settings, name)}
+        lacking = [name for name, of in wanted.items() if not await self._has_list(getattr(self._settings, name), of)]
+        return Schema({"company": attributes["company"], "deal": attributes["deal"]}, stages, tuple(lacking))
 
     async def look(self, record: Record) -> str:
         """The id of the record that carries our key, or of the company's entry in the list."""
@@ -121,7 +124,10 @@ class Attio:
         if not remote_id:
             reference = {"target_object": "companies", "target_record_id": record.company}
             values["associated_company"] = [reference]
-        return await self._assert("deals", record, values, remote_id)
+        written = await self._assert("deals", record, values, remote_id)
+        if self._settings.renewal_list:
+            await self._put_on(self._settings.renewal_list, "deals", written)
+        return written
 
     async def _assert(self, slug: str, record: Record, values: Json, remote_id: str) -> str:
         """Write the record with this id; where it is no more, the one that carries our key, which a merge leaves."""
@@ -129,15 +135,15 @@ class Attio:
         body = {"data": {"values": {**values, key: record.key}}}
         if not remote_id:
             path = f"/v2/objects/{slug}/records?matching_attribute={key}"
-            return _record_id(await self._change("PUT", path, body))
+            return _record_id(await self._call("PUT", path, body))
         try:
-            return _record_id(await self._change("PATCH", f"/v2/objects/{slug}/records/{remote_id}", body))
+            return _record_id(await self._call("PATCH", f"/v2/objects/{slug}/records/{remote_id}", body))
         except Missing as error:
             other = await self._record_with(slug, key, record.key)
             if not other or other == remote_id:
                 gone = f"{record.kind} {remote_id} was deleted in Attio, and no other has {record.key!r} as its {key}"
                 raise Gone(gone) from error
-        return _record_id(await self._change("PATCH", f"/v2/objects/{slug}/records/{other}", body))
+        return _record_id(await self._call("PATCH", f"/v2/objects/{slug}/records/{other}", body))
 
     async def _record_with(self, slug: str, key: str, value: str) -> str:
         body = {"filter": {key: value}, "limit": 1}
@@ -147,24 +153,24 @@ class Attio:
     async def _write_entry(self, record: Record, remote_id: str) -> str:
         list_ = self._settings.at_risk_list
         if record.fields["on"]:
-            if remote_id:
-                return remote_id
-            parent = {"parent_object": "companies", "parent_record_id": record.company, "entry_values": {}}
-            try:
-                made = await self._change("PUT", f"/v2/lists/{list_}/entries", {"data": parent})
-            except Missing:
-                if await self._has_list():
-                    raise
-                raise Refused(f"there is no list {list_!r} of companies any more") from None
-            return str(made["data"]["id"]["entry_id"])
+            return remote_id or await self._put_on(list_, "companies", record.company)
         # By what the list says now, for whoever works with it may have taken the company off and put it on again.
         entry = await self._entry_of(record.company)
         if entry:
-            try:
-                await self._change("DELETE", f"/v2/lists/{list_}/entries/{entry}")
-            except Missing:
-                return ""
+            with contextlib.suppress(Missing):
+                await self._call("DELETE", f"/v2/lists/{list_}/entries/{entry}")
         return ""
+
+    async def _put_on(self, list_: str, of: str, record_id: str) -> str:
+        """Asserted by what it is an entry of, so that it is there once."""
+        parent = {"parent_object": of, "parent_record_id": record_id, "entry_values": {}}
+        try:
+            made = await self._call("PUT", f"/v2/lists/{list_}/entries", {"data": parent})
+        except Missing:
+            if await self._has_list(list_, of):
+                raise
+            raise Refused(f"there is no list {list_!r} of {of} any more") from None
+        return str(made["data"]["id"]["entry_id"])
 
     async def _entry_of(self, company: str) -> str:
         found = await self._read("GET", f"/v2/objects/companies/records/{company}/entries")
@@ -176,7 +182,7 @@ class Attio:
         if remote_id:
             try:
                 body = {"data": {"is_completed": record.fields["done"]}}
-                await self._change("PATCH", f"/v2/tasks/{remote_id}", body)
+                await self._call("PATCH", f"/v2/tasks/{remote_id}", body)
             except Missing as error:
                 raise Gone(f"the task was deleted in Attio: {error}") from error
             return remote_id
@@ -193,12 +199,12 @@ class Attio:
             "assignees": await self._member(record),
         }
         try:
-            made = await self._change("POST", "/v2/tasks", {"data": data})
+            made = await self._call("POST", "/v2/tasks", {"data": data})
         except Missing:
             if not record.deal:
                 raise
             # A deal that somebody deleted is no reason to keep the task from its company.
-            made = await self._change("POST", "/v2/tasks", {"data": {**data, "linked_records": links[:1]}})
+            made = await self._call("POST", "/v2/tasks", {"data": {**data, "linked_records": links[:1]}})
         return str(made["data"]["id"]["task_id"])
 
     async def _make_note(self, record: Record) -> str:
@@ -212,7 +218,7 @@ class Attio:
         }
         if isinstance(at, datetime):
             data["created_at"] = _moment(at)
-        made = await self._change("POST", "/v2/notes", {"data": data})
+        made = await self._call("POST", "/v2/notes", {"data": data})
         return str(made["data"]["id"]["note_id"])
 
     async def _marked(self, what: str, key: str, query: Mapping[str, str]) -> str:
@@ -236,14 +242,12 @@ class Attio:
             if len(page["data"]) < 500:
                 return [each for each in found if not each.get("is_archived")]
 
-    async def _has_list(self) -> bool:
-        if not self._settings.at_risk_list:
-            return True
+    async def _has_list(self, list_: str, of: str) -> bool:
         try:
-            found = await self._read("GET", f"/v2/lists/{self._settings.at_risk_list}")
+            found = await self._read("GET", f"/v2/lists/{list_}")
         except Missing:
             return False
-        return "companies" in found["data"].get("parent_object", [])
+        return of in found["data"].get("parent_object", [])
 
     async def _member(self, record: Record) -> list[Json]:
         """The owner, if he is a member of the workspace: Attio takes no others."""
@@ -279,10 +283,7 @@ class Attio:
         except Unsure as error:
             raise Busy(str(error), AWAY_S, only_this=True) from error
 
-    async def _change(self, method: str, path: str, body: Json | None = None) -> Json:
-        return await self._call(method, path, body)
-
-    async def _call(self, method: str, path: str, body: Json | None) -> Json:
+    async def _call(self, method: str, path: str, body: Json | None = None) -> Json:
         if self._http is None:
             headers = {"Authorization": f"Bearer {self._token}"}
             self._http = aiohttp.ClientSession(

@@ -15,7 +15,7 @@ import orjson
 from hubspot import Client
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from models.crm import Busy, Closed, CrmSettings, Gone, Kind, NoCompany, Record, Refused, Schema, Unsure, Value
+from models.crm import LISTS, Busy, Closed, CrmSettings, Gone, Kind, NoCompany, Record, Refused, Schema, Unsure, Value
 
 BASE: Final = "https://api.hubapi.com"
 TIMEOUT_S: Final = 10.0
@@ -24,7 +24,8 @@ ROLLING_S: Final = 10.0
 """The window of HubSpot's burst limit, for answers that do not say how long to wait."""
 UNDER_WAY: Final = (HTTPStatus.CONFLICT, HTTPStatus.LOCKED, 477)
 """Somebody else writes the record, or the account is being moved: nothing was done."""
-COMPANIES: Final = "0-2"
+TYPES: Final = {"companies": "0-2", "deals": "0-3"}
+"""HubSpot's ids of its kinds of objects, where it asks for these."""
 OBJECTS: Final[dict[Kind, str]] = {"company": "companies", "deal": "deals", "task": "tasks", "note": "notes"}
 
 Json = dict[str, Any]
@@ -78,13 +79,15 @@ class HubSpot:
             stages = await self._read(self._stages.get_all, "deals", self._settings.pipeline)
         except Missing:
             stages = {"results": []}
-        return Schema(attributes, tuple(each["id"] for each in stages["results"]), await self._has_list())
+        wanted = {name: of for name, of in LISTS.items() if getattr(self._settings, name)}
+        lacking = [name for name, of in wanted.items() if not await self._has_list(getattr(self._settings, name), of)]
+        return Schema(attributes, tuple(each["id"] for each in stages["results"]), tuple(lacking))
 
     async def look(self, record: Record) -> str:
         """The id of the record that carries our key, or of the list if the company is on it."""
         if record.kind == "at_risk":
             try:
-                found = await self._read(self._members.get_lists, COMPANIES, record.company)
+                found = await self._read(self._members.get_lists, TYPES["companies"], record.company)
             except Missing:
                 return ""
             on = {str(each["listId"]) for each in found["results"]}
@@ -106,6 +109,8 @@ class HubSpot:
         written = await self._update(record, values, remote_id) if remote_id else await self._upsert(record, values)
         if record.kind != "company":
             await self._associate(record, written)
+        if record.kind == "deal" and self._settings.renewal_list:
+            await self._change_members(self._members.add, self._settings.renewal_list, written)
         return written
 
     # Each step.
@@ -155,25 +160,30 @@ class HubSpot:
                 return  # a deal that somebody deleted is no reason to keep the task from its company
 
     async def _write_membership(self, record: Record) -> str:
-        members, list_ = self._members, self._settings.at_risk_list
-        on = bool(record.fields["on"])
+        list_ = self._settings.at_risk_list
+        if record.fields["on"]:
+            if record.company in await self._change_members(self._members.add, list_, record.company):
+                raise NoCompany(f"HubSpot knows no company {record.company}")
+            return list_
+        await self._change_members(self._members.remove, list_, record.company)
+        return ""
+
+    async def _change_members(self, change: Callable[..., Any], list_: str, record_id: str) -> set[str]:
+        """Put on or take off, both of which may be done twice; the ids that HubSpot does not know."""
         try:
-            said = await self._change(members.add if on else members.remove, list_, [record.company])
+            said = await self._change(change, list_, [record_id])
         except Missing as error:
             raise Refused(f"there is no list {list_!r} any more: {error}") from error
-        if on and record.company in {str(each) for each in said.get("recordIdsMissing") or ()}:
-            raise NoCompany(f"HubSpot knows no company {record.company}")
-        return list_ if on else ""
+        return {str(each) for each in said.get("recordIdsMissing") or ()}
 
-    async def _has_list(self) -> bool:
-        if not self._settings.at_risk_list:
-            return True
+    async def _has_list(self, list_: str, of: str) -> bool:
+        """Whether it is a list that records may be put on by hand."""
         try:
-            found = await self._read(self._lists.get_by_id, self._settings.at_risk_list)
+            found = await self._read(self._lists.get_by_id, list_)
         except Missing:
             return False
         there = found["list"]
-        return bool(there["objectTypeId"] == COMPANIES and there["processingType"] in ("MANUAL", "SNAPSHOT"))
+        return there["objectTypeId"] == TYPES[of] and there["processingType"] in ("MANUAL", "SNAPSHOT")
 
     async def _values(self, record: Record) -> Json:
         """Our fields by their properties, all of them text; what we do not know is not touched."""

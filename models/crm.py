@@ -92,7 +92,9 @@ class CrmSettings(BaseModel):
     at_risk_health: int = Field(40, ge=0, le=100)
     """Below this health, or with a risk signal up, a company is on the at-risk list (H3.4, T3.8)."""
     at_risk_list: str = ""
-    """The list's slug or id; empty: there is none."""
+    """The list of companies, by its slug or id; empty: there is none (I1.3)."""
+    renewal_list: str = ""
+    """The list that renewal deals are put on, likewise."""
     pipeline: str = "default"
     """HubSpot's pipeline of renewal deals, by its id."""
     stages: dict[str, str] = {}
@@ -148,6 +150,10 @@ class CrmSettings(BaseModel):
         return settings
 
 
+LISTS: Final = {"at_risk_list": "companies", "renewal_list": "deals"}
+"""The settings that name a list, and what it is a list of."""
+
+
 @dataclass(frozen=True)
 class Record:
     """What one record over there has to say.
@@ -201,11 +207,14 @@ class Refused(CrmError):
 
 @dataclass(frozen=True)
 class Schema:
-    """What there is over there: attributes by kind, each unique or not; deal stages; whether the list exists."""
+    """What there is over there: attributes by kind, each unique or not; deal stages; which of our lists there are not.
+
+    `no_list` holds the settings' names: `at_risk_list`, `renewal_list`.
+    """
 
     attributes: Mapping[Kind, Mapping[str, bool]]
     stages: tuple[str, ...] = ()
-    has_list: bool = True
+    no_list: tuple[str, ...] = ()
 
 
 class OutsideCrm(Protocol):
@@ -266,10 +275,9 @@ def lacking(settings: CrmSettings, schema: Schema, stages: tuple[str, ...] = ())
     in_numbers = company.get("health_score") and company.get("health_status")
     if not in_numbers and "health_text" not in settings.company and BY_TEXT in schema.attributes.get("company", {}):
         company["health_text"] = BY_TEXT
-    if settings.at_risk_list and not schema.has_list:
-        found.fatal.append(
-            f"there is no list {settings.at_risk_list!r} of companies; make it, or correct crm.at_risk_list"
-        )
+    for name in schema.no_list:
+        list_ = getattr(settings, name)
+        found.fatal.append(f"there is no list {list_!r} of {LISTS[name]}; make it, or correct crm.{name}")
     for stage in stages:
         if schema.stages and settings.stage(stage) not in schema.stages:
             there_are = ", ".join(schema.stages)

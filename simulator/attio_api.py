@@ -71,7 +71,7 @@ class AttioApi(CrmDoor):
         self.reads, self.writes = Bucket(100, 1), Bucket(25, 1)
         self.attributes: dict[str, dict[str, str]] = {"companies": dict(COMPANY), "deals": dict(DEAL)}
         self.stages = list(STAGES)
-        self.lists: dict[str, str] = {"at_risk_customers": "companies"}
+        self.lists: dict[str, str] = {"at_risk_customers": "companies", "renewal_pipeline": "deals"}
         self.members: set[str] = {"ana@example.com"}
         self.records: dict[str, dict[str, Json]] = {"companies": {}, "deals": {}}
         self.entries: dict[str, Json] = {}

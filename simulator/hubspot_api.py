@@ -15,7 +15,7 @@ from simulator.crm_door import Bucket, CrmCall, CrmDoor, CrmRefusal
 from simulator.faults import Faults
 
 Json = dict[str, Any]
-COMPANIES = "0-2"
+TYPES = {"companies": "0-2", "deals": "0-3"}
 PROPERTIES = {
     "companies": {
         "name": "string",
@@ -79,7 +79,8 @@ class HubSpotApi(CrmDoor):
         self.reads = self.writes = Bucket(190, 10)
         self.properties: dict[str, dict[str, str]] = {kind: dict(each) for kind, each in PROPERTIES.items()}
         self.stages = list(STAGES)
-        self.lists: dict[str, set[str]] = {"7": set()}
+        self.lists: dict[str, set[str]] = {"7": set(), "8": set()}
+        self.lists_of = {"7": "companies", "8": "deals"}
         self.owners: dict[str, str] = {"ana@example.com": "9001"}
         self.records: dict[str, dict[str, Json]] = {kind: {} for kind in PROPERTIES}
         self.merged: dict[str, str] = {}
@@ -186,17 +187,23 @@ class HubSpotApi(CrmDoor):
 
     def _memberships(self, call: CrmCall) -> Json:
         object_type, key = call.args
-        if object_type != COMPANIES:
+        if object_type not in TYPES.values():
             raise _missing(f"object type {object_type}")
         return {"results": [{"listId": list_} for list_, members in self.lists.items() if self._now(key) in members]}
 
     def _list(self, call: CrmCall) -> Json:
         self._members(call.args[0])
-        return {"list": {"listId": call.args[0], "objectTypeId": COMPANIES, "processingType": "MANUAL"}}
+        return {
+            "list": {
+                "listId": call.args[0],
+                "objectTypeId": TYPES[self.lists_of[call.args[0]]],
+                "processingType": "MANUAL",
+            }
+        }
 
     def _put_on(self, call: CrmCall) -> Json:
         members, wanted = self._members(call.args[0]), [self._now(each) for each in call.body["list"]]
-        there = [each for each in wanted if each in self.records["companies"]]
+        there = [each for each in wanted if each in self.records[self.lists_of[call.args[0]]]]
         members |= set(there)
         return {"recordIdsAdded": there, "recordIdsMissing": [each for each in wanted if each not in there]}
 

@@ -216,7 +216,9 @@ def _in_attio(attio: AttioApi) -> Contents:
     accounts = {key: each.get("holdfast_account", "") for key, each in attio.records["companies"].items()}
     tasks = [(*_parts(each["content"]), each["is_completed"]) for each in attio.tasks.values()]
     return Contents(
-        at_risk=sorted(accounts[each["record"]] for each in attio.entries.values()),
+        at_risk=sorted(
+            accounts[each["record"]] for each in attio.entries.values() if each["list"] == "at_risk_customers"
+        ),
         deals=sorted((each["holdfast_key"], each["stage"]) for each in attio.records["deals"].values()),
         tasks=sorted((key, title, done) for title, key, done in tasks),
         risk_notes=sorted(_parts(each["content"])[1] for each in attio.notes.values() if "Risk" in each["content"]),

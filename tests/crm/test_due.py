@@ -16,7 +16,8 @@ from models.tables import Account, CaseRow, TaskRow
 from simulator.attio_api import AttioApi
 from simulator.running import SimulatorControl
 from tests.crm.conftest import joined
-from tests.crm.parties import AT, CASE, OUTSIDE, Party, task
+from tests.crm.parties import AT, CASE, OUTSIDE, Party, deal, task
+from workers.crm_mirror import NotUsable
 from workers.processes import keep_the_crm_up_to_date
 from workers.settings import Settings
 
@@ -104,16 +105,16 @@ async def test_an_owner_whom_the_crm_does_not_know_keeps_nothing_back(outside: P
 async def test_i1_4_a_task_is_linked_to_its_company_and_its_deal_and_assigned(outside: Party) -> None:
     await outside.everything()
     await outside.in_time()
-    deal = (await outside.record(f"deal/{CASE}")).remote_id
+    deal_id = (await outside.record(f"deal/{CASE}")).remote_id
     company = (await outside.record("company/cus_1")).remote_id
     ((key, there),) = outside.tasks_there().items()
     if outside.name == "attio":
-        assert there["links"] == [company, deal]
+        assert there["links"] == [company, deal_id]
         assert there["assignees"] == [{"workspace_member_email_address": "ana@example.com"}]
         assert there["deadline_at"] == "2026-11-26T09:00:00.000000Z"
     else:
         linked = {each[2:] for each in outside.hubspot.associations if each[:2] == ("tasks", key)}
-        assert linked == {("companies", company), ("deals", deal)}
+        assert linked == {("companies", company), ("deals", deal_id)}
         assert (there["hubspot_owner_id"], there["hs_timestamp"]) == ("9001", "2026-11-26T09:00:00.000Z")
 
 
@@ -162,3 +163,30 @@ async def test_the_relay_keeps_the_crm_up_to_date_until_it_is_told_to_stop(attio
     await keeping
     assert (await attio.contents()).tasks == [(f"{CASE}/step/call", "Do: call", False)]
     await keep_the_crm_up_to_date(settings, PolicyFile(), attio.database, "lead", stop)
+
+
+@pytest.mark.parametrize(("name", "list_"), [("attio", "renewal_pipeline"), ("hubspot", "8")])
+async def test_i1_3_a_renewal_deal_is_on_the_pipelines_list_once(
+    name: str, list_: str, database: Database, the_simulator: SimulatorControl
+) -> None:
+    async with joined(name, database, the_simulator, renewal_list=list_) as party:
+        await the_simulator.add_fault("cut_after", "*/entries" if name == "attio" else "*/add", method="PUT", times=2)
+        await party.everything()
+        await party.in_time()
+        await party.do(deal("Kickoff", f"{CASE}/step/2"))
+        await party.in_time()
+        deal_id = (await party.record(f"deal/{CASE}")).remote_id
+        on = [each["record"] for each in party.attio.entries.values() if each["list"] == list_]
+        assert [*on, *party.hubspot.lists["8"]] == [deal_id]
+        assert (await party.contents()).deals == [(CASE, "Kickoff")]
+
+
+@pytest.mark.parametrize(("name", "list_"), [("attio", "at_risk_customers"), ("hubspot", "7")])
+async def test_i1_3_a_list_of_something_else_is_refused_at_the_start(
+    name: str, list_: str, database: Database, the_simulator: SimulatorControl
+) -> None:
+    async with joined(name, database, the_simulator, renewal_list=list_) as party:
+        with pytest.raises(
+            NotUsable, match=f"there is no list '{list_}' of deals; make it, or correct crm.renewal_list"
+        ):
+            await party.carried()

@@ -84,7 +84,7 @@ def test_i1_6_a_missing_stage_and_a_missing_list_are_said() -> None:
         "deal": dict.fromkeys(CrmSettings(provider="attio").fields("deal").values(), True),
     }
     settings = CrmSettings(provider="attio", at_risk_list="risky", stages={"Won": "Renewed"})
-    _, found = lacking(settings, Schema(there, ("Lost", "Open"), has_list=False), ("Won", "Lost"))
+    _, found = lacking(settings, Schema(there, ("Lost", "Open"), ("at_risk_list",)), ("Won", "Lost"))
     assert found == Lacking(
         fatal=["there is no list 'risky' of companies; make it, or correct crm.at_risk_list"],
         left_out=["deal: there is no stage 'Renewed' for 'Won'; there are Lost, Open"],
