@@ -2,7 +2,7 @@
 
 Companies and deals are asserted by a unique attribute that holds our key, so that making one twice makes it once. Tasks
 and notes have no attributes of one's own: our key is the last line of their text, and is looked for among those of the
-company.
+company. One file: what a call sends, what it may be answered and what that means belong together.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """What our tables say that a CRM outside does not say yet, record by record, ready to be written (I1.2 to I1.5).
 
 Found by comparing, not by being told: whoever opens a task, moves a deal or scores an account knows nothing of the CRM,
-and what was missed in one pass is found in the next.
+and what was missed in one pass is found in the next. One file: the five looks are one rule (`Asked`) over five tables.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -70,7 +70,13 @@ class Asked:
         company = aliased(CrmRecord)
         waits = select(company.key).where(
             col(company.key) == literal("company/") + col(Account.id),
-            or_(col(company.state) == "refused", col(company.wall_next_try_at) > self.now),
+            or_(
+                col(company.state) == "refused",
+                and_(
+                    col(company.wall_next_try_at) > self.now,
+                    or_(col(company.state) != "in_doubt", col(company.remote_id) == ""),
+                ),
+            ),
         )
         segments = self.settings.segments
         return and_(~waits.exists(), col(Account.segment).in_(segments) if segments else literal(True))

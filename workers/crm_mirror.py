@@ -2,7 +2,7 @@
 
 Beside the settler in the relay process and not in `carry_out`: a run's step must not wait for a CRM, and what a CRM has
 to be told (health, owners, tasks of the settler) does not all come from runs. Any number of relays may do it side by
-side: each record is written under a claim of its own.
+side: each record is written under a claim of its own. One file: a record's way from claim to settlement is read at once.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ class Mirror:
         self._settings = settings
         self._owner = default_owner
         self._now = now
-        self._usable = False
+        self._usable: CrmSettings | None = None
         self._quiet_until: datetime | None = None
 
     async def check(self) -> Lacking:
@@ -86,7 +86,7 @@ class Mirror:
         """
         usable, found = lacking(self._settings, await self._crm.schema(), DEAL_STAGES)
         self._crm.use(usable)
-        self._usable = not found.fatal
+        self._usable = None if found.fatal else usable
         return found
 
     async def once(self) -> Counter[str]:
@@ -100,7 +100,7 @@ class Mirror:
             return said
         self._quiet_until = None
         try:
-            if not self._usable:
+            if self._usable is None:
                 found = await self.check()
                 for sentence in found.left_out:
                     log.warning("crm.left_out", what=sentence)
@@ -108,21 +108,31 @@ class Mirror:
                     raise NotUsable("; ".join(found.fatal))
             since = await self._since()
             await self._hear_answers()
-            unheard = 0
-            for _, look in LOOKS:
-                async with self._db.reading() as session:
-                    due = await look(Asked(session, self._settings, self._now(), MOST, since, self._owner))
-                for each in due:
-                    state = await self.carry(each)
-                    said[state] += 1
-                    unheard = unheard + 1 if state in ("waits", "in_doubt") else 0
-                    if unheard == UNHEARD:
-                        raise Busy(f"{UNHEARD} answers were lost one after the other", LOOK_AGAIN.total_seconds())
+            await self._each_kind(since, said)
         except Busy as error:
             self._quiet(error.wait_s, str(error))
         except Closed as error:
             self._quiet(CLOSED_S, str(error))
         return said
+
+    async def _each_kind(self, since: datetime, said: Counter[str]) -> None:
+        unheard, closed = 0, ""
+        for _, look in LOOKS:
+            async with self._db.reading() as session:
+                due = await look(Asked(session, self._settings, self._now(), MOST, since, self._owner))
+            for each in due:
+                try:
+                    state = await self.carry(each)
+                except Closed as error:
+                    # A key that may not write notes may still write tasks.
+                    closed = str(error)
+                    break
+                said[state] += 1
+                unheard = unheard + 1 if state in ("waits", "in_doubt") else 0
+                if unheard == UNHEARD:
+                    raise Busy(f"{UNHEARD} answers were lost one after the other", LOOK_AGAIN.total_seconds())
+        if closed:
+            raise Closed(closed)
 
     def _quiet(self, seconds: float, why: str) -> None:
         self._quiet_until = self._now() + timedelta(seconds=seconds)
@@ -153,7 +163,8 @@ class Mirror:
         """Claim one record, write it, settle it; how it ended. `skipped` where it was written or claimed meanwhile.
 
         Raises:
-            Busy, Closed: they end the pass, for they concern every record.
+            Busy: nothing more can be written now.
+            Closed: nothing more of this kind.
         """
         belongs = due
         if due.record.kind != "company":
@@ -196,7 +207,8 @@ class Mirror:
             log.warning("crm.not_understood", record=row.key, error=type(error).__name__)
             return await self._in_doubt(row, f"the answer was not understood: {type(error).__name__}")
         state = await self._settle(row, "done", "", remote_id=remote, written=due.version, seen_at=due.seen_at)
-        if due.record.kind in ("at_risk", "note") and "health_text" in self._settings.fields("company"):
+        in_words = "health_text" in (self._usable or self._settings).fields("company")
+        if due.record.kind in ("at_risk", "note") and in_words:
             await self._write_the_company_anew(due.account_id)
         return state
 
@@ -245,7 +257,7 @@ class Mirror:
         """The id over there of the account's company, which is written first where it is not known; empty: it waits."""
         async with self._db.reading() as session:
             row = await session.get(CrmRecord, f"company/{account}")
-            if row and row.state == "done":
+            if row and row.remote_id and row.state in ("done", "in_doubt"):
                 return row.remote_id
             there = await session.get(Account, account)
             if there is None or (row and row.state == "refused"):

@@ -11,7 +11,7 @@ import orjson
 import python_http_client.exceptions as http_errors
 import stripe
 from sendgrid import SendGridAPIClient
-from sqlmodel import func, select
+from sqlmodel import col, func, select
 
 from models.crm import DEAL_STAGES, Closed, lacking
 from models.crm_rows import CrmRecord
@@ -22,6 +22,8 @@ from workers.findings import Finding, Patient
 MOST_SKEW: Final = timedelta(seconds=60)
 """Stripe's signatures are refused beyond five minutes, and codes of ours say when something is due."""
 TIMEOUT_S: Final = 10
+IN_VAIN: Final = 6
+"""So often is a record written to the CRM in vain before it is worth a word."""
 
 
 async def stripe_takes_the_key(patient: Patient) -> AsyncIterator[Finding]:
@@ -119,12 +121,16 @@ async def the_crm_has_what_is_written_to_it(patient: Patient) -> AsyncIterator[F
         what, _, do = sentence.rpartition(". ")
         yield Finding("CRM", "wrong", f"{client.name}: {what or do}", do if what else "see docs/crm.md")
     async with patient.database.reading() as session:
-        refused = select(func.count()).where(CrmRecord.state == "refused")
-        waiting = (await session.exec(refused)).one()
-    if waiting:
-        what = f"{waiting} records are not in {client.name} as they should be; a person is asked about each"
+        waiting = select(func.count()).where(CrmRecord.state == "refused")
+        refused = (await session.exec(waiting)).one()
+        vain = select(CrmRecord).where(col(CrmRecord.state).in_(("waits", "in_doubt")), CrmRecord.tries >= IN_VAIN)
+        stuck = (await session.exec(vain.order_by(col(CrmRecord.key)).limit(1))).first()
+    if refused:
+        what = f"{refused} records are not in {client.name} as they should be; a person is asked about each"
         yield Finding("CRM", "wrong", what, "answer the tasks; `holdfast crm list` has the reasons")
-    elif not found.fatal and not found.left_out:
-        yield Finding(
-            "CRM", "well", f"{client.name} has everything that is written to it, and nothing waits for a person"
-        )
+    if stuck:
+        what = f"{stuck.key} was tried {stuck.tries} times in vain: {stuck.reason}"
+        yield Finding("CRM", "wrong", what, "see what it says; `holdfast crm list` has the others, if there are any")
+    if not (refused or stuck or found.fatal or found.left_out):
+        what = f"{client.name} has everything that is written to it, and nothing waits for a person"
+        yield Finding("CRM", "well", what)

@@ -178,3 +178,6 @@ async def test_the_doctor_looks_at_the_crm(attio: Party) -> None:
         ),
         ("wrong", "1 records are not in Attio as they should be; a person is asked about each"),
     ]
+    await attio.change(CrmRecord, "company/cus_1", state="in_doubt", tries=6, reason="Attio answered 500")
+    said = await findings(AttioApi.token, there)
+    assert ("wrong", "company/cus_1 was tried 6 times in vain: Attio answered 500") in said

@@ -1,9 +1,11 @@
 """What cannot be written by itself: limits, deletions, merges, refusals, a key that is not taken."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from models.cases import Risk
 from models.crm_due import AGAIN
 from models.crm_rows import CrmRecord
 from models.tables import Account, TaskRow, wall
@@ -81,6 +83,29 @@ async def test_i1_a_key_that_is_not_taken_keeps_everything_for_later(outside: Pa
     await outside.in_time()
     assert await outside.contents() == EVERYTHING
     assert await outside.asked() == []
+
+
+async def test_i1_a_key_that_may_not_write_one_kind_writes_the_others(outside: Party) -> None:
+    method, path = WRITES[outside.name]["at_risk"]
+    await outside.simulator.add_fault("401", path, method=method, times=1)
+    await outside.everything()
+    await outside.carried()
+    assert await outside.contents() == replace(EVERYTHING, at_risk=[])
+    row = await outside.record("at_risk/cus_1")
+    assert (row.state, row.wall_next_try_at) == ("waits", outside.clock.now + timedelta(minutes=10))
+    await outside.in_time()
+    assert await outside.contents() == EVERYTHING
+
+
+async def test_i1_a_company_that_cannot_be_changed_keeps_its_tasks_not_back(outside: Party) -> None:
+    await outside.in_time()
+    await outside.simulator.add_fault("500_before", "*/companies/*", method="PATCH", times=99)
+    await outside.change(Account, "cus_1", health=20)
+    await outside.carried()
+    await outside.do(task("call"))
+    await outside.carried()
+    assert (await outside.record("company/cus_1")).state == "in_doubt"
+    assert (await outside.contents()).tasks == [(f"{CASE}/step/call", "Do: call", False)]
 
 
 # Deleted, merged.
@@ -239,6 +264,10 @@ async def test_i1_6_attributes_that_are_missing_are_left_out_and_the_health_is_t
     assert company["description"] == "Health: Critical (35/100) - usage decline"
     assert company["health_status"] == "Critical"
     assert await outside.contents() == EVERYTHING
+    await outside.do(Risk(key=f"{CASE}/step/second", title="Risk", signal="champion_left", raised=True))
+    await outside.in_time()
+    (company,) = outside.there.records["companies"].values()
+    assert company["description"] == "Health: Critical (35/100) - champion left, usage decline"
 
 
 async def test_i1_6_without_the_attribute_for_our_key_nothing_is_written(outside: Party) -> None:
