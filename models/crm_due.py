@@ -1,7 +1,7 @@
 """What our tables say that a CRM outside does not say yet, record by record, ready to be written (I1.2 to I1.5).
 
 Found by comparing, not by being told: whoever opens a task, moves a deal or scores an account knows nothing of the CRM,
-and what was missed in one pass is found in the next. One file: the five looks are one rule (`Asked`) over five tables.
+and what was missed in one pass is found in the next. One file: the five looks are one rule over five tables.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

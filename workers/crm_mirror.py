@@ -2,7 +2,7 @@
 
 Beside the settler in the relay process and not in `carry_out`: a run's step must not wait for a CRM, and what a CRM has
 to be told (health, owners, tasks of the settler) does not all come from runs. Any number of relays may do it side by
-side: each record is written under a claim of its own. One file: a record's way from claim to settlement is read at once.
+side: each record is written under a claim of its own. One file: the way of a record, from claim to settlement, is one.
 """
 
 import asyncio
