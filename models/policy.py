@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from models.at_risk import AtRisk, ChurnRisk
+from models.crm import BadCrmSettings, CrmSettings
 from models.frozen import Frozen
 from models.segments import Books, Segments
 from models.zones import zone_named
@@ -570,10 +571,14 @@ FOR_ALL: Final = ("scans", "segments", "books")
 
 
 class PolicyFile:
-    """A policy with overrides by segment."""
+    """A policy with overrides by segment, and the map of a CRM outside (`crm`), which no run is frozen with."""
 
     def __init__(self, data: dict[str, Any] | None = None) -> None:
         data = dict(data or {})
+        try:
+            self.crm = CrmSettings.validated(data.pop("crm", {}))
+        except BadCrmSettings as error:
+            raise PolicyError(f"policy: {error}") from None
         self._segments: dict[str, Any] = data.pop("segment", {})
         if not isinstance(self._segments, dict):
             raise PolicyError("policy: [segment.NAME] must be a table")

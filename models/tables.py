@@ -127,7 +127,8 @@ class Account(SQLModel, table=True):
     opted_out_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     card_last4: str = ""
     card_expires_on: date | None = Field(default=None, index=True)
-    wall_updated_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime)
+    wall_updated_at: datetime = Field(default_factory=wall, sa_type=UtcDateTime, sa_column_kwargs={"onupdate": wall})
+    """Moves with every change, by whoever: a CRM outside is told by it."""
 
 
 class CaseRow(SQLModel, table=True):

@@ -12,9 +12,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from simulator import pages
+from simulator.attio_api import AttioApi
 from simulator.control import ACTS
 from simulator.errors import ApiError
 from simulator.faults import Faults
+from simulator.hubspot_api import HubSpotApi
 from simulator.product import Product
 from simulator.sendgrid_api import SendGrid
 from simulator.stripe_api import StripeApi
@@ -34,11 +36,15 @@ class Simulator:
         self.courier = Courier(self.world)
         self.sendgrid = SendGrid(self.world, self.faults)
         self.product = Product(self.faults)
+        self.attio = AttioApi(self.faults)
+        self.hubspot = HubSpotApi(self.faults)
         self.app = Starlette(
             routes=[
                 Route("/_sim/{rest:path}", self._control, methods=METHODS),
                 Route("/v1/{rest:path}", self.stripe.answer, methods=METHODS),
                 Route("/v3/{rest:path}", self.sendgrid.answer, methods=METHODS),
+                Route("/v2/{rest:path}", self.attio.answer, methods=METHODS),
+                Route("/crm/{rest:path}", self.hubspot.answer, methods=METHODS),
                 Route("/product/access", self.product.answer, methods=["POST"]),
                 Route("/i/{invoice}", self._invoice_page, methods=["GET", "POST"]),
                 Route("/mailbox", self._mailbox, methods=["GET"]),
@@ -61,6 +67,8 @@ class Simulator:
         self.faults.reset(seed)
         self.stripe.idempotency.clear()
         self.product.calls.clear()
+        self.attio.reset()
+        self.hubspot.reset()
         await self.courier.reset()
         await self.sendgrid.reset()
 

@@ -14,7 +14,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from simulator.app import Simulator
+from simulator.attio_api import AttioApi
 from simulator.faults import CuttableProtocol
+from simulator.hubspot_api import HubSpotApi
 from simulator.world import World
 
 Json = dict[str, Any]
@@ -39,9 +41,23 @@ class SimulatorControl:
     @property
     def world(self) -> World:
         """The state itself, to read only (it lives in another thread)."""
+        return self._here.world
+
+    @property
+    def _here(self) -> Simulator:
         if self._simulator is None:
             raise RuntimeError("the simulator runs in another process")
-        return self._simulator.world
+        return self._simulator
+
+    @property
+    def attio(self) -> AttioApi:
+        """The pretend Attio: its state, and what other people do there."""
+        return self._here.attio
+
+    @property
+    def hubspot(self) -> HubSpotApi:
+        """The pretend HubSpot: its state, and what other people do there."""
+        return self._here.hubspot
 
     async def call(self, method: str, path: str, **body: Any) -> Any:
         """Any control call, e.g. call("POST", "settings", legacy_shapes=True)."""

@@ -20,7 +20,7 @@ from workflows import JOBS, PLAYBOOKS
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ("models", "workflows", "activities", "web", "workers", "simulator")
 OURS = {*SHIPPED, "migrations", "tests", "bench"}
-OUTSIDE = {"stripe", "sendgrid", "aiohttp"}
+OUTSIDE = {"stripe", "sendgrid", "aiohttp", "hubspot"}
 
 MAY_NOT_IMPORT = {
     "models": OURS - {"models"} | OUTSIDE | {"temporalio", "fastapi"},

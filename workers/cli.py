@@ -15,6 +15,7 @@ from rich.console import Console
 from workers.case_commands import cases_app, tasks_app
 from workers.cli_authors import register
 from workers.console import AsJson, complain, run
+from workers.crm_commands import crm_app
 from workers.csm_commands import csm_app
 from workers.hold_commands import hold, list_holds, release
 from workers.intake_commands import events_app, import_command, inbox_app
@@ -43,6 +44,7 @@ app.command()(score)
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(events_app, name="events")
 app.add_typer(inbox_app, name="inbox")
+app.add_typer(crm_app, name="crm")
 app.command("import")(import_command)
 app.command("reconcile")(reconcile_command)
 app.command()(hold)

@@ -23,7 +23,12 @@ from workers.doctor_here import (
     the_relay_keeps_up,
     there_is_room_on_the_disk,
 )
-from workers.doctor_providers import sendgrid_takes_the_key, stripe_knows_our_endpoint, stripe_takes_the_key
+from workers.doctor_providers import (
+    sendgrid_takes_the_key,
+    stripe_knows_our_endpoint,
+    stripe_takes_the_key,
+    the_crm_has_what_is_written_to_it,
+)
 from workers.doctor_temporal import (
     a_worker_polls,
     cases_have_their_runs,
@@ -52,6 +57,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     the_events_are_of_the_keys_mode,
     stripe_knows_our_endpoint,
     sendgrid_takes_the_key,
+    the_crm_has_what_is_written_to_it,
 )
 MARKS: Final = {"well": "[green]✓[/]", "wrong": "[red]✗[/]", "unknown": "[yellow]?[/]"}
 PATIENCE_S: Final = 30

@@ -1,4 +1,4 @@
-"""Checks of the providers: Stripe's key, clock and webhook endpoint, SendGrid's key."""
+"""Checks of the providers: Stripe's key, clock and webhook endpoint, SendGrid's key, a CRM outside."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,13 +11,19 @@ import orjson
 import python_http_client.exceptions as http_errors
 import stripe
 from sendgrid import SendGridAPIClient
+from sqlmodel import col, func, select
 
+from models.crm import DEAL_STAGES, Closed, lacking
+from models.crm_rows import CrmRecord
 from models.stripe_events import READERS
+from workers.crm_clients import crm_client
 from workers.findings import Finding, Patient
 
 MOST_SKEW: Final = timedelta(seconds=60)
 """Stripe's signatures are refused beyond five minutes, and codes of ours say when something is due."""
 TIMEOUT_S: Final = 10
+IN_VAIN: Final = 6
+"""So often is a record written to the CRM in vain before it is worth a word."""
 
 
 async def stripe_takes_the_key(patient: Patient) -> AsyncIterator[Finding]:
@@ -93,3 +99,38 @@ async def sendgrid_takes_the_key(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding("SendGrid", "wrong", "SENDGRID_API_KEY may not send mail", "give the key Mail Send access")
     else:
         yield Finding("SendGrid", "well", "SendGrid takes the key, and it may send")
+
+
+async def the_crm_has_what_is_written_to_it(patient: Patient) -> AsyncIterator[Finding]:
+    """The CRM outside, if there is one, takes the key and has the attributes; nothing of it waits for a person."""
+    wanted = patient.policy.crm
+    if not wanted.provider:
+        yield Finding("CRM", "well", "no CRM outside: tasks, deals and health are kept in our own tables")
+        return
+    client = crm_client(patient.settings, wanted)
+    if client is None:
+        return
+    try:
+        _, found = lacking(wanted, await client.schema(), DEAL_STAGES)
+    except Closed as error:
+        yield Finding("CRM", "wrong", str(error), f"make a key with access to what docs/crm.md names: {client.name}")
+        return
+    finally:
+        await client.close()
+    for sentence in [*found.fatal, *found.left_out]:
+        what, _, do = sentence.rpartition(". ")
+        yield Finding("CRM", "wrong", f"{client.name}: {what or do}", do if what else "see docs/crm.md")
+    async with patient.database.reading() as session:
+        waiting = select(func.count()).where(CrmRecord.state == "refused")
+        refused = (await session.exec(waiting)).one()
+        vain = select(CrmRecord).where(col(CrmRecord.state).in_(("waits", "in_doubt")), CrmRecord.tries >= IN_VAIN)
+        stuck = (await session.exec(vain.order_by(col(CrmRecord.key)).limit(1))).first()
+    if refused:
+        what = f"{refused} records are not in {client.name} as they should be; a person is asked about each"
+        yield Finding("CRM", "wrong", what, "answer the tasks; `holdfast crm list` has the reasons")
+    if stuck:
+        what = f"{stuck.key} was tried {stuck.tries} times in vain: {stuck.reason}"
+        yield Finding("CRM", "wrong", what, "see what it says; `holdfast crm list` has the others, if there are any")
+    if not (refused or stuck or found.fatal or found.left_out):
+        what = f"{client.name} has everything that is written to it, and nothing waits for a person"
+        yield Finding("CRM", "well", what)

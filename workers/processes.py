@@ -27,6 +27,8 @@ from workers.authoring import catalogue_for_the_web
 from workers.codec import EncryptingCodec
 from workers.codec_server import codec_access
 from workers.connect import connect, ensure_search_attributes, playbook_worker
+from workers.crm_clients import crm_client
+from workers.crm_mirror import Mirror, mirror_for_ever
 from workers.databases import open_database
 from workers.relay import Relay
 from workers.routing import Router, heard_kinds
@@ -102,7 +104,8 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
     client = await connect(settings, retry_config=RetryConfig(max_elapsed_time_millis=2000, max_retries=3))
     await ensure_search_attributes(client)
     async with open_database(settings) as database, outside_world(settings, database) as world:
-        router = Router(PolicyFile.read(settings.holdfast_policy))
+        policy = PolicyFile.read(settings.holdfast_policy)
+        router = Router(policy)
         relay = Relay(
             database,
             client,
@@ -116,7 +119,22 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
             relay.run(stop),
             settle_for_ever(settler, stop, every_s=settings.holdfast_settle_s),
             sweep_for_ever(database, world.stripe, stop, livemode=settings.livemode, every_s=settings.holdfast_sweep_s),
+            keep_the_crm_up_to_date(settings, policy, database, router.default_owner, stop),
         )
+
+
+async def keep_the_crm_up_to_date(
+    settings: Settings, policy: PolicyFile, database: Database, default_owner: str, stop: asyncio.Event
+) -> None:
+    """Write into the CRM outside until told to stop, where the policy file names one."""
+    client = crm_client(settings, policy.crm)
+    if client is None:
+        return
+    try:
+        mirror = Mirror(database, client, policy.crm, default_owner)
+        await mirror_for_ever(mirror, stop, every_s=settings.holdfast_crm_s)
+    finally:
+        await client.close()
 
 
 async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = "") -> None:

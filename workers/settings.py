@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     api_tokens: SecretStr = Field(SecretStr(""), description="comma separated; several while a token is rotated")
     sendgrid_api_key: SecretStr = SecretStr("")
     sendgrid_api_base: str = ""
+    attio_api_key: SecretStr = SecretStr("")
+    attio_api_base: str = ""
+    hubspot_access_token: SecretStr = SecretStr("")
+    hubspot_api_base: str = ""
     product_webhook_url: str = ""
     product_webhook_secret: SecretStr = SecretStr("")
     product_webhook_private: bool | None = Field(
@@ -74,6 +78,7 @@ class Settings(BaseSettings):
     temporal_api_key: SecretStr = SecretStr("")
     temporal_tls: bool = False
     holdfast_settle_s: float = Field(60, gt=0, description="seconds between looks at what is in doubt")
+    holdfast_crm_s: float = Field(60, gt=0, description="seconds between looks at what a CRM outside has to be told")
     holdfast_sweep_s: float = Field(3600, gt=0, description="seconds between looks for webhooks that got lost")
 
     @property
@@ -171,6 +176,7 @@ class Settings(BaseSettings):
             refused = refusal(self.product_webhook_url, allow_private=self.product_may_be_private)
             if refused:
                 found.append(f"PRODUCT_WEBHOOK_URL {refused}")
+        found += self._problems_of_the_crm()
         try:
             async_url(self.database_url)
         except BadDatabaseUrl as error:
@@ -180,6 +186,17 @@ class Settings(BaseSettings):
         except BadPayloadKeys as error:
             found.append(str(error))
         return found
+
+    def _problems_of_the_crm(self) -> list[str]:
+        """Whether there is a key for the CRM that the policy file names."""
+        from models.policy import PolicyError, PolicyFile
+        from workers.crm_clients import lacks_a_key
+
+        try:
+            problem = lacks_a_key(self, PolicyFile.read(self.holdfast_policy).crm)
+        except PolicyError:
+            return []  # said by whoever reads the policy
+        return [problem] if problem else []
 
     def _problems_of_senders(self) -> list[str]:
         """Each secret opens a door of its own, and none of them has to be open."""

@@ -31,6 +31,9 @@ HOLDS: Final = "tests/models/test_holds.py"
 WAITING: Final = "tests/activities/test_waiting.py"
 TAKEN: Final = "tests/web/test_taken_webhooks.py"
 REFUSED: Final = "tests/web/test_refused_webhooks.py"
+CRM: Final = "tests/crm/test_contract.py"
+CRM_TROUBLE: Final = "tests/crm/test_trouble.py"
+MIRROR: Final = "workers/crm_mirror.py"
 
 GUARDS: Final[tuple[Guard, ...]] = (
     rule("the_case_is_open", "tests/activities/test_guards.py", "ended_after_the_batch_began"),
@@ -393,5 +396,101 @@ GUARDS: Final[tuple[Guard, ...]] = (
         "    if batch.watch and any(row.subject not in picture.fates for row in await subjects_of(session, batch.case)):\n        return False\n",
         "",
         "tests/workflows/test_hard_moments.py",
+    ),
+    Guard(
+        "crm: what was lost is looked for before it is made",
+        MIRROR,
+        "remote = row.remote_id or await self._crm.look(belongs.record)",
+        "remote = row.remote_id",
+        CRM,
+        "comes_too_late and attio",
+    ),
+    Guard(
+        "crm: a claim of somebody else's is left alone",
+        MIRROR,
+        'if row.state == "claimed" and now - row.wall_claimed_at < ABANDONED:',
+        "if False:",
+        CRM,
+        "relay_that_died",
+    ),
+    Guard(
+        "crm: what somebody else wrote meanwhile is not written again",
+        MIRROR,
+        'if row.state == "done" and row.written == due.version:',
+        "if False:",
+        CRM,
+        "grown_old",
+    ),
+    Guard(
+        "crm: what waits for a person or its time is not claimed",
+        MIRROR,
+        'if row is None or row.state == "refused" or row.wall_next_try_at > now:',
+        "if row is None:",
+        CRM,
+        "grown_old",
+    ),
+    Guard(
+        "crm: who stood still writes nothing",
+        MIRROR,
+        "if monotonic() - began > STOOD_STILL_S:",
+        "if False:",
+        CRM,
+        "stood_still",
+    ),
+    Guard(
+        "crm: a claim that was taken over is not settled twice",
+        MIRROR,
+        'if there and (there.state, there.wall_claimed_at) == ("claimed", row.wall_claimed_at):',
+        "if there:",
+        CRM,
+        "taken_over",
+    ),
+    Guard(
+        "crm: too many requests are obeyed",
+        MIRROR,
+        "if self._quiet_until and self._now() < self._quiet_until:",
+        "if False:",
+        CRM_TROUBLE,
+        "key_that_is_not_taken",
+    ),
+    Guard(
+        "crm: what was deleted is a person's",
+        MIRROR,
+        'if due.record.kind in ("company", "deal"):',
+        "if False:",
+        CRM_TROUBLE,
+        "deal_that_was_deleted",
+    ),
+    Guard(
+        "crm: a merge is followed",
+        "activities/attio.py",
+        "if not other or other == remote_id:",
+        "if True:",
+        CRM_TROUBLE,
+        "was_merged",
+    ),
+    Guard(
+        "crm: our key must be unique over there",
+        "models/crm.py",
+        'elif ours == "key" and not there[theirs]:',
+        "elif False:",
+        CRM_TROUBLE,
+        "without_the_attribute",
+    ),
+    Guard(
+        "crm: tasks about the CRM stay here",
+        "models/crm_due.py",
+        '            col(TaskRow.key).not_like(f"{OF_OURS}%"),\n',
+        "",
+        CRM,
+        "tasks_about_the_crm",
+    ),
+    Guard(
+        "crm: what had ended before it was switched on is history",
+        "models/crm_due.py",
+        "return or_(ended_at.is_(None), ended_at >= max(self.since, self.now - LOOKS_BACK))",
+        "return or_(ended_at.is_(None), ended_at.is_not(None))",
+        "tests/crm/test_due.py",
+        "had_ended_before",
     ),
 )

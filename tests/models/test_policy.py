@@ -66,7 +66,7 @@ def test_p0_15_a_rule_that_is_broken_is_named_with_the_reason(name: str) -> None
         ({"scans": {"window": 0}}, "policy: scans.window: Input should be greater than or equal to 1"),
         (
             {"segment": {"enterprise": {"scans": {"window": 5}}}},
-            "policy: segment.enterprise.scans: a scan goes through all accounts; set [scans] instead",
+            "policy: segment.enterprise.scans: it is about all accounts; set [scans] instead",
         ),
         ({"dunning": {"restict_day": 10}}, "policy: dunning.restict_day: there is no such key"),
         ({"dunning": {"mode": "both"}}, "policy: dunning.mode: Input should be 'own' or 'observe'"),

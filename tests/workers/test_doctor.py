@@ -18,6 +18,7 @@ from models.database import Database
 from models.scans import SCANS
 from models.stripe_events import READERS
 from models.tables import TaskRow, wall
+from tests.deploys.test_migrations import revisions
 from tests.town import WEBHOOK_SECRET, Town
 from tests.workers.test_audit import case, effect, event
 from tests.workers.test_cli import holdfast
@@ -26,6 +27,7 @@ from workers.doctor import CHECKS, examine, exit_code
 from workers.findings import Finding, Patient
 from workers.settings import Settings
 
+NEWEST = revisions()[-1]
 MINUTES_AGO = timedelta(minutes=11)
 
 
@@ -88,8 +90,8 @@ async def test_a_setting_that_is_missing(place: Town) -> None:
 @pytest.mark.parametrize(
     ("revision", "what"),
     [
-        ("0002", "the database is at migration 0002, the newest is 0006"),
-        ("9999", "the database is at migration 9999, newer than this version knows (0006)"),
+        ("0002", f"the database is at migration 0002, the newest is {NEWEST}"),
+        ("9999", f"the database is at migration 9999, newer than this version knows ({NEWEST})"),
     ],
 )
 async def test_a_database_at_another_migration(place: Town, revision: str, what: str) -> None:
