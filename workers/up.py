@@ -9,11 +9,12 @@ from typing import Final
 from rich.console import Console
 
 from workers import migrate
+from workers.connect import connect, ensure_search_attributes
 from workers.databases import open_database
 from workers.processes import told_to_stop
 from workers.settings import Settings
 from workers.supervisor import Child, children
-from workers.temporal_process import Server, running_server
+from workers.temporal_process import Server, never, running_server
 from workers.temporal_server import find
 from workflows.visible import SEARCH_ATTRIBUTES
 
@@ -22,6 +23,11 @@ HOME: Final = Path(".holdfast")
 
 @asynccontextmanager
 async def _temporal(settings: Settings) -> AsyncIterator[Server]:
+    if settings.temporal_address:
+        # From the settings, not the environment that `find` looks at: address, key and certificates may stand in .env.
+        await ensure_search_attributes(await connect(settings))
+        yield Server(settings.temporal_address, None, None, can_skip_time=False, pid=None, died=never)
+        return
     found = await find()
     data = HOME / "temporal.db"
     async with running_server(found, data=data, search_attributes=SEARCH_ATTRIBUTES, port=7233, ui_port=8233) as server:

@@ -152,7 +152,6 @@ def _settings(database_url: str, ports: dict[str, int]) -> Settings:
         temporal_api_key="",
         holdfast_policy=None,
         holdfast_payload_keys="",
-        holdfast_payload_keys_file=None,
         holdfast_settle_s=SETTLE_S,
         holdfast_sweep_s=SWEEP_S,
     )
