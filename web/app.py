@@ -16,6 +16,7 @@ from web.api import api_routes
 from web.catalogue import Catalogue, catalogue_routes
 from web.customer_pages import customer_routes
 from web.events import EventsEndpoint, event_routes
+from web.metrics import Measured, WebMetrics, metrics_routes
 from web.pages import no_such_page, page_routes
 from web.rate_limits import RateLimited, RateLimits, route_class
 from web.security_headers import SecurityHeaders, security_headers
@@ -43,6 +44,7 @@ class WebSettings:
     """Empty: staff pages are shown to this machine only."""
     playbooks: Sequence[str] = ()
     """Names, each with a stop switch of its own."""
+    metrics: WebMetrics = field(default_factory=WebMetrics)
 
 
 def create_app(database: Database, settings: WebSettings) -> FastAPI:
@@ -62,6 +64,7 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     app.include_router(customer_routes(database, settings.link_secret))
     app.include_router(account_routes(database, settings.link_secret, settings.temporal_ui, settings.playbooks))
 
+    app.include_router(metrics_routes(database, settings.metrics))
     if settings.catalogue:
         app.include_router(catalogue_routes(settings.catalogue))
 
@@ -95,4 +98,5 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     app.add_middleware(StaffOnly, password=settings.staff_password)
     app.add_middleware(RateLimited, limits=settings.limits)
     app.add_middleware(SecurityHeaders, headers=headers)
+    app.add_middleware(Measured, metrics=settings.metrics)
     return app

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     )
     holdfast_webhooks_per_s: float = Field(500, ge=0, description="webhooks a second from one address; 0: no limit")
     holdfast_pages_per_s: float = Field(20, ge=0, description="page views a second from one address; 0: no limit")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65535, description="0: none; the receiver's own /metrics is for staff")
     temporal_address: str = ""
     temporal_namespace: str = "default"
     temporal_api_key: SecretStr = SecretStr("")

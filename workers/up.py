@@ -47,9 +47,9 @@ async def run_everything(settings: Settings) -> int:
         log = HOME / "logs" / "holdfast.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         processes = [
-            Child("web", web, env, log),
-            Child("relay", ["-m", "workers", "relay"], env, log),
-            Child("worker", ["-m", "workers", "worker"], env, log),
+            Child("web", web, env | _metrics_port(settings, 0), log),
+            Child("relay", ["-m", "workers", "relay"], env | _metrics_port(settings, 1), log),
+            Child("worker", ["-m", "workers", "worker"], env | _metrics_port(settings, 2), log),
         ]
         async with children(*processes):
             base = f"http://{settings.holdfast_host}:{settings.holdfast_port}"
@@ -65,3 +65,8 @@ async def run_everything(settings: Settings) -> int:
                 console.print(f"[red]{died.result()}[/]")
                 return 1
     return 0
+
+
+def _metrics_port(settings: Settings, place: int) -> dict[str, str]:
+    """One machine, one port for each process; none where none is wanted."""
+    return {"METRICS_PORT": str(settings.metrics_port + place if settings.metrics_port else 0)}
