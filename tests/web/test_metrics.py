@@ -59,7 +59,7 @@ async def test_t1_19_every_answer_is_counted_under_its_route_and_status(database
         "receiver_request_seconds_count /webhooks/stripe 400": 1,
         "receiver_request_seconds_count other webhooks 429": 1,
         "receiver_request_seconds_count /cases 200": 1,
-        "receiver_request_seconds_count /pay/{token} 400": 1,
+        "receiver_request_seconds_count /pay/{token:path} 400": 1,
         "receiver_request_seconds_count other pages 404": 1,
     }
     assert figures(said)["inbox_undelivered stripe"] == 1 and figures(said)["database_up"] == 1
