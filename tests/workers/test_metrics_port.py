@@ -231,7 +231,7 @@ async def test_each_process_shows_its_numbers_on_one_port(
             (tmp_path / "said").write_text("\n".join(said.values()))
     finally:
         for which in ("usage", "renewals", "cards"):
-            await schedules.remove(client, which)  # type: ignore[arg-type]
+            await schedules.remove(client, which)
     assert all("process_resident_memory_bytes" in each for each in said.values())
     assert "holdfast_inbox_undelivered" in said["web"] and "temporal_" not in said["web"].replace("temporal_r", "")
     jobs = {name for name in figures(said["relay"]) if name.startswith("last_success")}
