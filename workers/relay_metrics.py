@@ -57,7 +57,7 @@ class RelayMetrics:
         self._succeeded = Gauge(
             "holdfast_last_success_timestamp_seconds",
             "When the relay, the sweep for lost webhooks and the settler of doubts last got through.",
-            ("job",),
+            ("loop",),
             registry=registry,
         )
         self._reachable = Gauge(
@@ -94,9 +94,9 @@ class RelayMetrics:
         if row.state == "applied" and row.wall_settled_at:
             self._lag.labels(row.source).observe((row.wall_settled_at - row.wall_received_at).total_seconds())
 
-    def succeeded(self, job: str) -> None:
+    def succeeded(self, loop: str) -> None:
         """Note that a loop of the relay process got through."""
-        self._succeeded.labels(job).set(self._now().timestamp())
+        self._succeeded.labels(loop).set(self._now().timestamp())
 
     async def look(self, client: Client, task_queue: str) -> None:
         """Ask Temporal how things stand. What it does not answer keeps its last value, and it counts as unreachable."""

@@ -154,7 +154,7 @@ async def _is_as_it_was(session: AsyncSession, row: EffectRow) -> bool:
 
 
 async def settle_for_ever(
-    settler: Settler, stop: asyncio.Event, *, every_s: float, succeeded: Callable[[str], None] = lambda job: None
+    settler: Settler, stop: asyncio.Event, *, every_s: float, succeeded: Callable[[str], None] = lambda loop: None
 ) -> None:
     """Ask every `every_s` seconds until `stop` is set."""
     while not stop.is_set():

@@ -72,7 +72,7 @@ async def sweep_for_ever(
     *,
     livemode: bool,
     every_s: float,
-    succeeded: Callable[[str], None] = lambda job: None,
+    succeeded: Callable[[str], None] = lambda loop: None,
 ) -> None:
     """Sweep at the start back to the last event we have, then every `every_s` seconds with an overlap.
 

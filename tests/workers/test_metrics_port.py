@@ -222,7 +222,7 @@ async def test_each_process_shows_its_numbers_on_one_port(
         async with until_told(*works):
             said = {name: await page(port) for name, port in ports.items()}
             assert {await page(port, "/healthz") for port in ports.values()} == {"ok\n"}
-            while "holdfast_temporal_reachable 1.0" not in said["relay"] or 'job="sweep"' not in said["relay"]:
+            while "holdfast_temporal_reachable 1.0" not in said["relay"] or 'loop="sweep"' not in said["relay"]:
                 await asyncio.sleep(0.05)
                 said["relay"] = await page(ports["relay"])
             while "temporal_num_pollers" not in said["worker"]:
@@ -234,7 +234,7 @@ async def test_each_process_shows_its_numbers_on_one_port(
             await schedules.remove(client, which)
     assert all("process_resident_memory_bytes" in each for each in said.values())
     assert "holdfast_inbox_undelivered" in said["web"] and "temporal_" not in said["web"].replace("temporal_r", "")
-    jobs = {name for name in figures(said["relay"]) if name.startswith("last_success")}
-    assert jobs == {f"last_success_timestamp_seconds {job}" for job in ("relay", "settler", "sweep")}
+    loops = {name for name in figures(said["relay"]) if name.startswith("last_success")}
+    assert loops == {f"last_success_timestamp_seconds {loop}" for loop in ("relay", "settler", "sweep")}
     assert "temporal_request_latency_seconds_bucket" in said["relay"]
     assert "temporal_worker_task_slots_available" in said["worker"]
