@@ -20,11 +20,11 @@ demo: $(STAMP) ## a month of retention in a minute, with pages to look at (ARGS=
 test: $(STAMP) ## every test, on all cores (ARGS="-k renewal" for some)
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-check: $(STAMP) ## format, lint, types, compose file
+check: $(STAMP) ## format, lint, types, compose files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.production.yml
 
 format: $(STAMP) ## put the code in shape
 	@$(BIN)/ruff check --fix-only --quiet .
