@@ -6,7 +6,7 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench bench-scan bench-import chaos cluster crash sim deploy-drill mutants fuzz clean restore-drill
+.PHONY: help setup demo test check format up lock bench bench-scan bench-import chaos cluster crash sim deploy-drill mutants fuzz clean restore-drill alerts
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -63,6 +63,9 @@ bench-scan: $(STAMP) ## a scan of 200,000 accounts (ARGS="--accounts 20000" for 
 bench-import: $(STAMP) ## 100,000 accounts from CSV, twice
 	@$(BIN)/python -m bench import
 
+alerts: $(STAMP) .tools/promtool ## see every alert fire on what processes really show, by Prometheus' own promtool (needs Go, once)
+	@$(BIN)/pytest tests/test_alerts.py $(ARGS)
+
 restore-drill: $(STAMP) ## lose the database in mid-traffic, put an older copy back, and see that nothing is done twice
 	@$(BIN)/pytest tests/deploys/test_restore_drill.py $(ARGS)
 
@@ -78,6 +81,10 @@ $(STAMP): requirements.lock $(UV)
 	@test -x $(BIN)/python || $(UV) venv --quiet --python "$$(sh scripts/python)" .venv
 	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
 	@touch $@
+
+.tools/promtool: tools/promtool/go.mod
+	@echo "Building promtool from source (5 to 10 minutes, once)"
+	@cd tools/promtool && go build -o ../../$@ github.com/prometheus/prometheus/cmd/promtool
 
 $(UV):
 	@echo "Installing uv $(UV_VERSION) into .tools/uv"
