@@ -18,7 +18,7 @@ from models.tables import wall
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
-EVERY = timedelta(minutes=1)
+ASKED_FOR = set(re.findall(r"\b(?:holdfast|temporal)_\w+", RULES.read_text(encoding="utf-8")))
 NOTHING = {"labels": "{}", "value": 0}
 TIMESTAMP = "_timestamp_seconds"
 
@@ -28,7 +28,7 @@ Alert = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Scrape:
-    """What a process showed, and showed again: `after` is reached by the same step every minute, as counters grow.
+    """What a process showed, and showed again: what came to it from `before` to `after` comes to it at every scrape.
 
     `older` makes timestamps of a name so much older, as if the scrape were so much later.
     """
@@ -38,13 +38,13 @@ class Scrape:
     after: str = ""
     older: dict[str, timedelta] = field(default_factory=dict)
 
-    def series(self, minutes: int) -> list[dict[str, str]]:
-        """The series that Prometheus would have after so many minutes."""
+    def series(self, times: int) -> list[dict[str, str]]:
+        """The series that Prometheus would have after so many scrapes, of those that the alerts ask for."""
         last = _samples(self.after or self.before)
         first = _samples(self.before)
-        found = [{"series": f'up{{job="{self.job}", instance="{self.job}:9464"}}', "values": f"1x{minutes}"}]
+        found = [{"series": f'up{{job="{self.job}", instance="{self.job}:9464"}}', "values": f"1x{times}"}]
         for (name, labels), value in last.items():
-            if name.endswith("_created"):
+            if name not in ASKED_FOR:
                 continue
             text = ", ".join(f'{key}="{each}"' for key, each in (*labels, ("job", self.job)))
             begin = first.get((name, labels), 0.0)
@@ -52,7 +52,7 @@ class Scrape:
             if name.endswith(TIMESTAMP) and value:
                 # promtool's clock begins at 0.
                 begin, step = value - wall().timestamp() - self.older.get(name, timedelta()).total_seconds(), 0.0
-            found.append({"series": f"{name}{{{text}}}", "values": f"{begin!r}{step:+}x{minutes}"})
+            found.append({"series": f"{name}{{{text}}}", "values": f"{begin!r}{step:+}x{times}"})
         return found
 
 
@@ -75,16 +75,17 @@ def promtool() -> str:
 
 def firing(folder: Path, scrapes: Iterable[Scrape], after: timedelta) -> set[Alert]:
     """The alerts that fire once things have stood so for some time."""
-    minutes = int(after / EVERY)
+    minutes = 1 if after <= timedelta(hours=2) else 5
+    times = int(after / timedelta(minutes=minutes))
     test: dict[str, Any] = {
-        "interval": "1m",
-        "input_series": [each for scrape in scrapes for each in scrape.series(minutes)],
+        "interval": f"{minutes}m",
+        "input_series": [each for scrape in scrapes for each in scrape.series(times)],
         "promql_expr_test": [
-            {"expr": 'ALERTS{alertstate="firing"}', "eval_time": f"{minutes}m", "exp_samples": [NOTHING]}
+            {"expr": 'ALERTS{alertstate="firing"}', "eval_time": f"{minutes * times}m", "exp_samples": [NOTHING]}
         ],
     }
     path = folder / "alerts_test.yml"
-    document = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]}
+    document = {"rule_files": [str(RULES)], "evaluation_interval": f"{minutes}m", "tests": [test]}
     YAML(typ="safe").dump(document, path)
     said = subprocess.run([promtool(), "test", "rules", str(path)], capture_output=True, text=True, check=False)
     # promtool only compares. Nothing is like `{}`, so it always says what there was instead.

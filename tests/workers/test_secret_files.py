@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.workers.test_cli import GOOD, holdfast
-from workers.demo import environment_of
+from workers.demo import _settings, environment_of
 from workers.secret_files import BadSecretFile, secrets_of
 from workers.settings import Settings
+from workers.temporal_process import Server, never
 
 ALL = {
     "database_password",
@@ -112,3 +113,22 @@ def test_the_databases_password_comes_to_its_url() -> None:
 )
 def test_a_password_that_does_not_fit_its_url_is_refused(url: str, sentence: str) -> None:
     assert sentence in Settings(_env_file=None, database_url=url, database_password="secret").problems()
+
+
+def test_the_demo_takes_nothing_of_how_the_real_one_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("secret")
+    real = {
+        "DATABASE_PASSWORD_FILE": str(tmp_path / "key"),
+        "TEMPORAL_API_KEY_FILE": str(tmp_path / "key"),
+        "TEMPORAL_TLS_CLIENT_CERT_PATH": "/nowhere",
+        "TEMPORAL_TLS_SERVER_NAME": "temporal.example.com",
+        "METRICS_PORT": "9464",
+    }
+    for name, value in real.items():
+        monkeypatch.setenv(name, value)
+    server = Server("127.0.0.1:7233", None, None, can_skip_time=True, pid=None, died=never)
+    said = environment_of(_settings(server, "http://127.0.0.1:1"))
+    assert {name: said[name] for name in real} == {**dict.fromkeys(real, ""), "METRICS_PORT": "0"}
+    for name in said:
+        monkeypatch.setenv(name, said[name])
+    assert Settings(_env_file=None).problems() == [], "as a child of the demo reads it"
