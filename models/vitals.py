@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlmodel import col, func, select, text
+from sqlmodel import col, func, not_, select, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.contact_rows import Hold
@@ -113,7 +113,8 @@ async def _unsettled(session: AsyncSession, now: datetime) -> AsyncIterator[Samp
 
 
 async def _open_cases(session: AsyncSession, now: datetime) -> AsyncIterator[Sample]:
-    some = select(CaseRow.playbook).where(col(CaseRow.ended).is_(False)).limit(MOST).subquery()
+    # Said as the partial index `uq_cases_one_open` says it: for `IS FALSE` PostgreSQL would read the whole table.
+    some = select(CaseRow.playbook).where(not_(CaseRow.ended)).limit(MOST).subquery()
     statement = select(some.c.playbook, func.count()).group_by(some.c.playbook)
     for playbook, count in (await session.exec(statement)).all():
         yield Sample("holdfast_cases_open", count, {"playbook": playbook})
