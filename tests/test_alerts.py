@@ -4,7 +4,9 @@ What is asserted is the whole set that fires, so that an alert that fires beside
 """
 
 import asyncio
+import json
 import re
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +24,7 @@ from models import holds
 from models.database import Database
 from models.tables import EffectRow, InboxEvent, wall
 from models.vitals import GAUGES
-from tests.promtool import ROOT, RULES, Alert, Scrape, firing
+from tests.promtool import ROOT, RULES, Alert, Scrape, firing, promtool
 from tests.town import Town, fresh_database
 from tests.web.events import SECRET, encoded, event, signed
 from tests.web.serving import serving
@@ -333,6 +335,29 @@ def test_alerts_and_pictures_ask_for_numbers_that_there_are() -> None:
     texts += [path.read_text(encoding="utf-8") for path in (ROOT / "deploy" / "grafana" / "dashboards").glob("*.json")]
     for name in re.findall(r"\bholdfast_\w+", "\n".join(texts)):
         assert re.sub(r"_(bucket|count|sum|total)$", "", name) in known or name in known, name
+
+
+def test_prometheus_takes_the_configuration_and_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    board = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "holdfast.json").read_text(encoding="utf-8"))
+    queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+    assert len(queries) > 20
+    recorded = [{"record": f"query:{number}", "expr": each} for number, each in enumerate(queries)]
+    YAML(typ="safe").dump({"groups": [{"name": "dashboard", "rules": recorded}]}, tmp_path / "dashboard.yml")
+    for command in (
+        ("config", ROOT / "deploy" / "prometheus" / "prometheus.yml"),
+        ("rules", tmp_path / "dashboard.yml"),
+    ):
+        said = subprocess.run([promtool(), "check", *map(str, command)], capture_output=True, text=True, check=False)
+        assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_every_picture_stands_under_a_question_and_asks_our_prometheus() -> None:
+    board = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "holdfast.json").read_text(encoding="utf-8"))
+    assert board["panels"][0]["type"] == "row"
+    for panel in board["panels"]:
+        assert panel["title"].endswith("?") == (panel["type"] == "row"), panel["title"]
+        assert panel["type"] == "row" or panel["datasource"]["uid"] == "prometheus"
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
 def test_every_alert_says_how_urgent_it_is_and_what_has_happened() -> None:
