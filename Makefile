@@ -64,7 +64,7 @@ bench-import: $(STAMP) ## 100,000 accounts from CSV, twice
 	@$(BIN)/python -m bench import
 
 alerts: $(STAMP) .tools/promtool ## see every alert fire on what processes really show, by Prometheus' own promtool (needs Go, once)
-	@$(BIN)/pytest tests/test_alerts.py $(ARGS)
+	@$(BIN)/pytest tests/test_alerts.py tests/test_alert_rules.py $(ARGS)
 
 restore-drill: $(STAMP) ## lose the database in mid-traffic, put an older copy back, and see that nothing is done twice
 	@$(BIN)/pytest tests/deploys/test_restore_drill.py $(ARGS)
