@@ -41,7 +41,7 @@ def test_the_compose_file_fits_its_schema(name: str) -> None:
 def test_every_command_is_one_of_the_command_line(services: dict[str, Any]) -> None:
     cli = (ROOT / "workers" / "cli.py").read_text(encoding="utf-8")
     there = set(re.findall(r"@app\.command\(\)\n(?:async )?def (\w+)", cli))
-    for name in OUR_PROCESSES:
+    for name in OUR_PROCESSES | ({"codec"} & services.keys()):
         assert services[name]["command"][:4] == ["python", "-m", "workers", name]
         assert name in there
         for option in services[name]["command"][4:]:
