@@ -5,6 +5,7 @@ that a process has one port to scrape.
 """
 
 import asyncio
+import contextlib
 import socket
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -49,8 +50,10 @@ class SdkMetrics:
         self._url = f"http://{address}/metrics"
 
     async def text(self) -> bytes:
-        """What was counted so far."""
-        return await asyncio.to_thread(self._fetch)
+        """What was counted so far; nothing if the core does not answer, for the rest is still worth showing."""
+        with contextlib.suppress(OSError):
+            return await asyncio.to_thread(self._fetch)
+        return b""
 
     def _fetch(self) -> bytes:
         with urllib.request.urlopen(self._url, timeout=FETCHED_WITHIN_S) as answer:  # noqa: S310 - our own address
@@ -80,6 +83,9 @@ async def metrics_served(settings: Settings, *texts: Text) -> AsyncIterator[None
     """Show the numbers while the block lasts, if METRICS_PORT is set.
 
     Until its very end: a worker that still waits for its last charge is looked at, too.
+
+    Raises:
+        RuntimeError: the port cannot be opened; the message says which.
     """
     if not settings.metrics_port:
         yield
@@ -94,6 +100,10 @@ async def metrics_served(settings: Settings, *texts: Text) -> AsyncIterator[None
     app = Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz)])
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(app, settings.metrics_host, settings.metrics_port, stop, "metrics.ready"))
+    await asyncio.sleep(0)  # far enough for the port to be open, or not
+    if serving.done() and (error := serving.exception()):
+        where = f"METRICS_PORT {settings.metrics_port} at METRICS_HOST {settings.metrics_host}"
+        raise RuntimeError(f"{where} cannot be opened: {error}") from error
     try:
         yield
     finally:

@@ -20,7 +20,11 @@ async def serve(app: ASGIApp, host: str, port: int, stop: asyncio.Event, ready: 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
     # Whoever reads that we are ready may knock at once, before uvicorn has got as far.
     listener.listen(2048)
     server = uvicorn.Server(server_config(app, trusted_proxies=trusted_proxies))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from temporalio.client import Client
 from temporalio.runtime import MetricBuffer, MetricBufferDurationFormat, Runtime, TelemetryConfig
 from temporalio.testing import ActivityEnvironment
@@ -22,7 +23,7 @@ from tests.town import WEBHOOK_SECRET, Town
 from tests.web.test_metrics import figures
 from tests.workers.test_doctor import patient
 from workers import schedules
-from workers.metrics_port import text_of
+from workers.metrics_port import SdkMetrics, metrics_served, text_of
 from workers.processes import run_relay, run_web, run_worker
 from workers.relay import Relay
 from workers.relay_metrics import RelayMetrics
@@ -192,6 +193,21 @@ async def page(port: int, path: str = "/metrics") -> str:
                     return await answer.text()
             await asyncio.sleep(0.01)
     raise AssertionError(f"nobody listens on {port}")
+
+
+async def test_a_port_that_is_taken_is_said_at_the_start() -> None:
+    with free_port() as port:
+        settings = Settings(_env_file=None, metrics_port=port)
+        with pytest.raises(RuntimeError, match=f"METRICS_PORT {port} at METRICS_HOST 127.0.0.1 cannot be opened: "):
+            async with metrics_served(settings):
+                raise AssertionError("unreachable")
+
+
+async def test_a_core_that_does_not_answer_leaves_the_rest_to_be_seen() -> None:
+    with free_port() as port:
+        sdk = SdkMetrics(Settings(_env_file=None, metrics_port=1))
+        sdk._url = f"http://127.0.0.1:{port}/metrics"
+        assert await sdk.text() == b""
 
 
 async def test_each_process_shows_its_numbers_on_one_port(
