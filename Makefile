@@ -6,7 +6,7 @@ STAMP := .venv/.in-step-with-lock
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --group browser --group fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format up lock bench bench-scan bench-scoring bench-import chaos cluster crash sim deploy-drill mutants fuzz clean restore-drill
+.PHONY: help setup demo test check format up lock bench bench-scan bench-scoring bench-import chaos cluster crash sim deploy-drill mutants fuzz clean restore-drill alerts
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -20,11 +20,11 @@ demo: $(STAMP) ## a month of retention in a minute, with pages to look at (ARGS=
 test: $(STAMP) ## every test, on all cores (ARGS="-k renewal" for some)
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-check: $(STAMP) ## format, lint, types, compose file
+check: $(STAMP) ## format, lint, types, compose files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.production.yml
 
 format: $(STAMP) ## put the code in shape
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -66,6 +66,9 @@ bench-scoring: $(STAMP) ## the health scores of a million accounts, on both data
 bench-import: $(STAMP) ## 100,000 accounts from CSV, twice
 	@$(BIN)/python -m bench import
 
+alerts: $(STAMP) .tools/promtool ## see every alert fire on what processes really show, by Prometheus' own promtool (needs Go, once)
+	@$(BIN)/pytest tests/test_alerts.py tests/test_alert_rules.py $(ARGS)
+
 restore-drill: $(STAMP) ## lose the database in mid-traffic, put an older copy back, and see that nothing is done twice
 	@$(BIN)/pytest tests/deploys/test_restore_drill.py $(ARGS)
 
@@ -81,6 +84,10 @@ $(STAMP): requirements.lock $(UV)
 	@test -x $(BIN)/python || $(UV) venv --quiet --python "$$(sh scripts/python)" .venv
 	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
 	@touch $@
+
+.tools/promtool: tools/promtool/go.mod
+	@echo "Building promtool from source (5 to 10 minutes, once)"
+	@cd tools/promtool && go build -o ../../$@ github.com/prometheus/prometheus/cmd/promtool
 
 $(UV):
 	@echo "Installing uv $(UV_VERSION) into .tools/uv"

@@ -9,6 +9,7 @@ from time import monotonic
 
 from temporalio import activity
 
+from activities import counted
 from activities.systems import Answer, Inside, Outside, TryAgain, Watch, claimed_at, effect_named
 from models import ledger
 from models.cases import Batch, Effect, Outcome, Parting, Reading, Result
@@ -94,6 +95,8 @@ class _Try:
         self._results: dict[str, Result] = {}
         self._kept: dict[str, Reading] = {}
         self._claims: dict[str, datetime] = {}
+        self._passed: dict[str, str] = {}
+        """By effect, the rule under which the gate answered this very try."""
 
     async def carry_out(self) -> Outcome:
         """Carry out the batch, from wherever an earlier try left it."""
@@ -178,6 +181,7 @@ class _Try:
                     return None
         else:
             raise TryAgain(f"{effect.key}: news keeps coming in; the source of truth has not settled")
+        counted.asked(self._batch, effect, state, self._passed.pop(effect.key, None))
         if isinstance(state, Held):
             return state
         if outside and state == "claimed":
@@ -194,6 +198,8 @@ class _Try:
             )
             if isinstance(row, Held):
                 return row
+            if fresh:
+                self._passed[effect.key] = row.rule
             if row.state == "claimed" and not fresh:
                 raise TryAgain(f"{effect.key}: another try is at it")
             if row.state == "claimed" and not outside:
@@ -232,6 +238,7 @@ class _Try:
                 session.add(case)
                 self._kept[APPLY_OFFER] = answer.state
             await ledger.settle(session, effect.key, answer.state, answer.reason, answer.detail)
+        counted.ended(self._batch, effect, answer.state)
         self._results[effect.key] = Result(state=answer.state, reason=answer.reason)
 
     async def _release(self, effect: Effect, claimed: datetime, why: str = "") -> None:

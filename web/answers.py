@@ -117,6 +117,11 @@ PICTURE_ANSWERS: Final[Answers] = {
     **STAFF,
     **LIMITED,
 }
+METRICS_ANSWERS: Final[Answers] = {
+    200: {**_PLAIN, "description": "The numbers, in Prometheus' text format; without the database's while it is away."},
+    **STAFF,
+    **LIMITED,
+}
 HEALTH_ANSWERS: Final[Answers] = {
     200: {"model": Health, "description": "Webhooks are taken."},
     503: {"model": Health, "description": "The database does not answer."},

@@ -18,6 +18,7 @@ from web.books import book_routes
 from web.catalogue import Catalogue, catalogue_routes
 from web.customer_pages import customer_routes
 from web.events import EventsEndpoint, event_routes
+from web.metrics import Measured, WebMetrics, metrics_routes
 from web.pages import no_such_page, page_routes
 from web.rate_limits import RateLimited, RateLimits, route_class
 from web.security_headers import SecurityHeaders, security_headers
@@ -47,6 +48,7 @@ class WebSettings:
     """Names, each with a stop switch of its own."""
     books: Books = field(default_factory=Books)
     segments: Segments = field(default_factory=Segments)
+    metrics: WebMetrics = field(default_factory=WebMetrics)
 
 
 def create_app(database: Database, settings: WebSettings) -> FastAPI:
@@ -69,6 +71,7 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     )
 
     app.include_router(book_routes(database, settings.books))
+    app.include_router(metrics_routes(database, settings.metrics))
     if settings.catalogue:
         app.include_router(catalogue_routes(settings.catalogue))
 
@@ -102,4 +105,5 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     app.add_middleware(StaffOnly, password=settings.staff_password)
     app.add_middleware(RateLimited, limits=settings.limits)
     app.add_middleware(SecurityHeaders, headers=headers)
+    app.add_middleware(Measured, metrics=settings.metrics)
     return app

@@ -99,6 +99,7 @@ KNOWN = (
     ("models.policy", "PolicyError"),
     ("models.database_url", "BadDatabaseUrl"),
     ("workers.codec", "BadPayloadKeys"),
+    ("workers.secret_files", "BadSecretFile"),
 )
 """Errors whose message is a sentence for people, by module: a command that never loaded it cannot meet it."""
 

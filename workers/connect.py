@@ -17,6 +17,7 @@ from activities.carry_out import Effects
 from activities.scans import Scans
 from workers.codec import encrypting
 from workers.settings import Settings
+from workers.temporal_tls import connect_config
 from workflows import JOBS, PLAYBOOKS
 from workflows.visible import SEARCH_ATTRIBUTES
 
@@ -54,25 +55,19 @@ async def connect(settings: Settings, **more: Any) -> Client:
 
     Raises:
         BadPayloadKeys: the keys cannot be read.
+        BadTemporalTls: what is said of TLS does not go together.
         RuntimeError: the server cannot be reached; the message says where we looked.
     """
-    address = settings.temporal_address or "127.0.0.1:7233"
+    config = connect_config(settings)
     converter = data_converter(settings)
     error: Exception | None = None
     for _ in range(60):
         try:
-            return await Client.connect(
-                address,
-                namespace=settings.temporal_namespace,
-                data_converter=converter,
-                api_key=settings.temporal_api_key.get_secret_value() or None,
-                tls=settings.temporal_tls,
-                **more,
-            )
+            return await Client.connect(**config, data_converter=converter, **more)
         except RuntimeError as failed:
             error = failed
             await asyncio.sleep(0.5)
-    raise RuntimeError(f"no Temporal server answers at {address}: {error}")
+    raise RuntimeError(f"no Temporal server answers at {config['target_host']}: {error}")
 
 
 async def ensure_search_attributes(client: Client) -> None:

@@ -10,7 +10,7 @@ from workers.settings import Settings
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """The database, closed at the end."""
-    database = Database(settings.database_url)
+    database = Database(settings.dsn)
     try:
         yield database
     finally:

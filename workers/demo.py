@@ -29,6 +29,7 @@ from workers import migrate
 from workers.connect import connect
 from workers.demo_report import Figures, Progress, figures, table
 from workers.processes import told_to_stop
+from workers.secret_files import secrets_of
 from workers.settings import Settings
 from workers.supervisor import Child, children
 from workers.temporal_process import Server, running_server
@@ -153,10 +154,15 @@ def _settings(temporal: Server, simulator_url: str) -> Settings:
         temporal_address=temporal.address,
         temporal_namespace="default",
         temporal_tls=False,
+        temporal_tls_client_cert_path=None,
+        temporal_tls_client_key_path=None,
+        temporal_tls_server_ca_cert_path=None,
+        temporal_tls_server_name="",
         temporal_api_key="",
+        database_password="",
+        metrics_port=0,
         holdfast_policy=None,
         holdfast_payload_keys="",
-        holdfast_payload_keys_file=None,
         holdfast_sweep_s=3,
     )
 
@@ -168,7 +174,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
     for name, value in plain.items():
         secret = value.get_secret_value() if hasattr(value, "get_secret_value") else value
         out[name.upper()] = "" if secret is None else str(secret)
-    return out
+    # What a file held stands here as it is; the child must not find it said twice.
+    return out | {f"{name}_FILE".upper(): "" for name in secrets_of(Settings)}
 
 
 def _free_port() -> int:

@@ -3,14 +3,11 @@
 import asyncio
 import logging
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-import uvicorn
-from fastapi import FastAPI
 from temporalio.service import RetryConfig
 
 from activities.assembly import Assembled, Outside, assemble
@@ -21,18 +18,20 @@ from web.app import WebSettings, create_app
 from web.codec import create_codec_app
 from web.events import EventsEndpoint
 from web.segment import SegmentEndpoint
-from web.server import server_config
 from web.webhooks import StripeEndpoint
 from workers.authoring import catalogue_for_the_web
 from workers.codec import EncryptingCodec
 from workers.codec_server import codec_access
-from workers.connect import connect, ensure_search_attributes, playbook_worker
+from workers.connect import TASK_QUEUE, connect, ensure_search_attributes, playbook_worker
 from workers.crm_clients import crm_client
 from workers.crm_mirror import Mirror, mirror_for_ever
 from workers.databases import open_database
+from workers.metrics_port import SdkMetrics, metrics_served, text_of, this_process
 from workers.relay import Relay
+from workers.relay_metrics import RelayMetrics
 from workers.routing import Router, heard_kinds
 from workers.schedules import ensure_or_warn
+from workers.serving import serve
 from workers.settings import Settings
 from workers.settler import Settler, asks_temporal, settle_for_ever
 from workers.sweep import sweep_for_ever
@@ -86,9 +85,11 @@ async def outside_world(settings: Settings, database: Database) -> AsyncIterator
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Take steps until told to stop; running activities are waited for, so that no charge is cut."""
-    client = await connect(settings)
+    sdk = SdkMetrics(settings)
+    client = await connect(settings, runtime=sdk.runtime)
     await ensure_search_attributes(client)
     async with (
+        metrics_served(settings, text_of(this_process()), sdk.text),
         open_database(settings) as database,
         outside_world(settings, database) as world,
         playbook_worker(client, world.effects, world.scans),
@@ -101,9 +102,15 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
 async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
     """Carry inbox rows to Temporal until told to stop; fetch lost events, and ask for what is in doubt, meanwhile."""
     # The relay has its own way of waiting for Temporal; long retries inside one call would only outlast its lease.
-    client = await connect(settings, retry_config=RetryConfig(max_elapsed_time_millis=2000, max_retries=3))
+    patience = RetryConfig(max_elapsed_time_millis=2000, max_retries=3)
+    sdk, metrics = SdkMetrics(settings), RelayMetrics()
+    client = await connect(settings, retry_config=patience, runtime=sdk.runtime)
     await ensure_search_attributes(client)
-    async with open_database(settings) as database, outside_world(settings, database) as world:
+    async with (
+        metrics_served(settings, text_of(metrics.registry), sdk.text),
+        open_database(settings) as database,
+        outside_world(settings, database) as world,
+    ):
         policy = PolicyFile.read(settings.holdfast_policy)
         router = Router(policy)
         relay = Relay(
@@ -112,13 +119,22 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
             router,
             world.billing.customer_of_charge,
             learn_account=world.billing.learn_account,
+            metrics=metrics,
         )
         settler = Settler(database, world.look_ups, asks_temporal(client), router.default_owner)
         structlog.get_logger().info("relay.ready")
         await asyncio.gather(
             relay.run(stop),
-            settle_for_ever(settler, stop, every_s=settings.holdfast_settle_s),
-            sweep_for_ever(database, world.stripe, stop, livemode=settings.livemode, every_s=settings.holdfast_sweep_s),
+            settle_for_ever(settler, stop, every_s=settings.holdfast_settle_s, succeeded=metrics.succeeded),
+            sweep_for_ever(
+                database,
+                world.stripe,
+                stop,
+                livemode=settings.livemode,
+                every_s=settings.holdfast_sweep_s,
+                succeeded=metrics.succeeded,
+            ),
+            metrics.look_for_ever(client, TASK_QUEUE, stop) if settings.metrics_port else asyncio.sleep(0),
             keep_the_crm_up_to_date(settings, policy, database, router.default_owner, stop),
         )
 
@@ -157,38 +173,23 @@ async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = ""
             catalogue=catalogue_for_the_web,
         )
         app = create_app(database, web)
-        await _serve(
-            app,
-            settings.holdfast_host,
-            settings.holdfast_port,
-            stop,
-            "web.ready",
-            settings.holdfast_trusted_proxies,
-        )
+
+        async def numbers() -> bytes:
+            return await web.metrics.text(database)
+
+        async with metrics_served(settings, numbers):
+            await serve(
+                app,
+                settings.holdfast_host,
+                settings.holdfast_port,
+                stop,
+                "web.ready",
+                settings.holdfast_trusted_proxies,
+            )
 
 
 async def run_codec(settings: Settings, stop: asyncio.Event) -> None:
     """Decrypt payloads for the Temporal Web UI until told to stop. Needs the database and the keys, not Temporal."""
     async with open_database(settings) as database:
         app = create_codec_app(database, EncryptingCodec(settings.payload_keys), codec_access(settings))
-        await _serve(app, settings.holdfast_codec_host, settings.holdfast_codec_port, stop, "codec.ready")
-
-
-async def _serve(
-    app: FastAPI, host: str, port: int, stop: asyncio.Event, ready: str, trusted_proxies: str = ""
-) -> None:
-    # asyncio switches Nagle's delay off only on sockets that name their protocol.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    # Whoever reads that we are ready may knock at once, before uvicorn has got as far.
-    listener.listen(2048)
-    server = uvicorn.Server(server_config(app, trusted_proxies=trusted_proxies))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    structlog.get_logger().info(ready, port=listener.getsockname()[1])
-    waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    waiting.cancel()
-    await serving
+        await serve(app, settings.holdfast_codec_host, settings.holdfast_codec_port, stop, "codec.ready")

@@ -24,6 +24,7 @@ from models.facts import CARD_UPDATED, ENDED_BY_LEAD, PLAN_DONE, RUN_LOST
 from models.learning import BadFact, learn
 from models.tables import OURSELVES, STRIPE, Account, CaseRow, InboxEvent, TaskRow, wall
 from workers.connect import TASK_QUEUE
+from workers.relay_metrics import RelayMetrics
 from workers.routing import Router, StartRun, TellRun
 from workflows.steps import name_of
 from workflows.visible import attributes_of, headline
@@ -69,6 +70,7 @@ class Relay:
         *,
         learn_account: LearnAccount | None = None,
         task_queue: str = TASK_QUEUE,
+        metrics: RelayMetrics | None = None,
     ) -> None:
         self._db = database
         self._client = client
@@ -76,6 +78,7 @@ class Relay:
         self._customer_of_charge = customer_of_charge
         self._learn_account = learn_account
         self._task_queue = task_queue
+        self._metrics = metrics or RelayMetrics()
         self._away = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -83,6 +86,7 @@ class Relay:
         while not stop.is_set():
             try:
                 moved = await self.once()
+                self._metrics.succeeded("relay")
             except Exception as error:  # noqa: BLE001 - the database may be down; the relay outlives it
                 log.warning("relay.waits", error=type(error).__name__)
                 moved = 0
@@ -262,6 +266,8 @@ class Relay:
                 else:
                     row.state, row.reason, row.wall_settled_at = parking.PARKED, reason, wall()
                 session.add(row)
+        if row and row.state == parking.PARKED:
+            self._metrics.settled(row)
 
     async def _settle(self, event: InboxEvent, state: str, reason: str) -> None:
         async with self._db.writing() as session:
@@ -270,6 +276,8 @@ class Relay:
                 row.state, row.reason, row.wall_settled_at = state, reason[:500], wall()
                 row.account_id = event.account_id
                 session.add(row)
+        if row:
+            self._metrics.settled(row)
 
 
 async def lose(session: AsyncSession, case: CaseRow, owner: str) -> None:

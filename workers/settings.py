@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from models.database_url import DEFAULT_URL, BadDatabaseUrl, async_url
+from models.database_url import DEFAULT_URL, BadDatabaseUrl, async_url, with_password
 from web.standard_webhooks import BadSecret, key_of
 from workers.codec import BadPayloadKeys, PayloadKey, read_keys
+from workers.secret_files import SecretFiles
+from workers.temporal_tls import tls_problems
 
 if TYPE_CHECKING:
     from web.rate_limits import RateLimits
@@ -26,14 +28,17 @@ SENDGRID_KEY: Final = re.compile(r"SG\.[\w.-]{4,}")
 
 
 class Settings(BaseSettings):
-    """What a running Holdfast needs to know. Secrets are never printed."""
+    """What a running Holdfast needs to know. Secrets are never printed, and may stand in files (NAME_FILE)."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
 
     database_url: str = DEFAULT_URL
+    database_password: SecretStr = Field(SecretStr(""), description="where DATABASE_URL has none")
     stripe_api_key: SecretStr = SecretStr("")
     stripe_api_base: str = ""
-    stripe_webhook_secrets: str = Field("", description="comma separated; several while a secret is rotated")
+    stripe_webhook_secrets: SecretStr = Field(
+        SecretStr(""), description="comma separated; several while a secret is rotated"
+    )
     events_secrets: SecretStr = Field(SecretStr(""), description="comma separated; several while a secret is rotated")
     segment_secret: SecretStr = SecretStr("")
     api_tokens: SecretStr = Field(SecretStr(""), description="comma separated; several while a token is rotated")
@@ -52,7 +57,6 @@ class Settings(BaseSettings):
     link_secret: SecretStr = SecretStr("")
     holdfast_policy: Path | None = None
     holdfast_payload_keys: SecretStr = SecretStr("")
-    holdfast_payload_keys_file: Path | None = None
     holdfast_codec_host: str = "127.0.0.1"
     holdfast_codec_port: int = 8081
     holdfast_codec_secret: SecretStr = SecretStr("")
@@ -60,7 +64,15 @@ class Settings(BaseSettings):
     holdfast_codec_oidc_audience: str = ""
     holdfast_codec_origins: str = "http://127.0.0.1:8233,http://localhost:8233"
 
-    @field_validator("holdfast_policy", "product_webhook_private", "holdfast_payload_keys_file", mode="before")
+    @field_validator(
+        "holdfast_policy",
+        "product_webhook_private",
+        "temporal_tls",
+        "temporal_tls_client_cert_path",
+        "temporal_tls_client_key_path",
+        "temporal_tls_server_ca_cert_path",
+        mode="before",
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -73,18 +85,47 @@ class Settings(BaseSettings):
     )
     holdfast_webhooks_per_s: float = Field(500, ge=0, description="webhooks a second from one address; 0: no limit")
     holdfast_pages_per_s: float = Field(20, ge=0, description="page views a second from one address; 0: no limit")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65535, description="0: none; the receiver's own /metrics is for staff")
     temporal_address: str = ""
     temporal_namespace: str = "default"
     temporal_api_key: SecretStr = SecretStr("")
-    temporal_tls: bool = False
+    temporal_tls: bool | None = Field(None, description="unset: on where there is an API key or a certificate")
+    temporal_tls_client_cert_path: Path | None = None
+    temporal_tls_client_key_path: Path | None = None
+    temporal_tls_server_ca_cert_path: Path | None = None
+    temporal_tls_server_name: str = ""
     holdfast_settle_s: float = Field(60, gt=0, description="seconds between looks at what is in doubt")
     holdfast_crm_s: float = Field(60, gt=0, description="seconds between looks at what a CRM outside has to be told")
     holdfast_sweep_s: float = Field(3600, gt=0, description="seconds between looks for webhooks that got lost")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the files that secrets stand in, the environment, and .env."""
+        environment = {**getattr(dotenv_settings, "env_vars", {}), **getattr(env_settings, "env_vars", {})}
+        return init_settings, SecretFiles(settings_cls, environment), env_settings, dotenv_settings
+
+    @property
+    def dsn(self) -> str:
+        """DATABASE_URL, with DATABASE_PASSWORD where there is one.
+
+        Raises:
+            BadDatabaseUrl: it is not a URL, or has a password of its own, or is SQLite's, which has none.
+        """
+        password = self.database_password.get_secret_value()
+        return with_password(self.database_url, password) if password else self.database_url
+
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
         """The signing secrets in use, newest first."""
-        return tuple(each.strip() for each in self.stripe_webhook_secrets.split(",") if each.strip())
+        return _listed(self.stripe_webhook_secrets)
 
     @property
     def senders_secrets(self) -> tuple[str, ...]:
@@ -101,20 +142,9 @@ class Settings(BaseSettings):
         """The keys that payloads in Temporal are encrypted with, newest first; none means that they are not.
 
         Raises:
-            BadPayloadKeys: they are malformed, named in two ways, or their file cannot be read.
+            BadPayloadKeys: they are malformed.
         """
-        text, path = self.holdfast_payload_keys.get_secret_value(), self.holdfast_payload_keys_file
-        if path is None:
-            return read_keys(text, "HOLDFAST_PAYLOAD_KEYS")
-        name = "HOLDFAST_PAYLOAD_KEYS_FILE"
-        if text:
-            raise BadPayloadKeys(f"HOLDFAST_PAYLOAD_KEYS and {name} are both set: leave one empty")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadPayloadKeys(f"{name}: {path} cannot be read ({type(error).__name__})") from None
-        # An empty file is somebody's mistake, and must not switch encryption off.
-        return read_keys(text or " ", f"{name}: {path}")
+        return read_keys(self.holdfast_payload_keys.get_secret_value(), "HOLDFAST_PAYLOAD_KEYS")
 
     @property
     def codec_origins(self) -> tuple[str, ...]:
@@ -178,14 +208,14 @@ class Settings(BaseSettings):
                 found.append(f"PRODUCT_WEBHOOK_URL {refused}")
         found += self._problems_of_the_crm()
         try:
-            async_url(self.database_url)
+            async_url(self.dsn)
         except BadDatabaseUrl as error:
             found.append(str(error))
         try:
             _ = self.payload_keys
         except BadPayloadKeys as error:
             found.append(str(error))
-        return found
+        return found + tls_problems(self)
 
     def _problems_of_the_crm(self) -> list[str]:
         """Whether there is a key for the CRM that the policy file names."""
@@ -218,7 +248,8 @@ class Settings(BaseSettings):
 
 
 def _listed(secrets: SecretStr) -> tuple[str, ...]:
-    return tuple(each.strip() for each in secrets.get_secret_value().split(",") if each.strip())
+    """Commas or line breaks between: a file may hold one a line."""
+    return tuple(each.strip() for each in re.split(r"[,\n]", secrets.get_secret_value()) if each.strip())
 
 
 def _key_or_none(secret: str) -> bytes:

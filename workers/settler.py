@@ -153,11 +153,14 @@ async def _is_as_it_was(session: AsyncSession, row: EffectRow) -> bool:
     return there is not None and (there.state, there.wall_claimed_at) == (row.state, row.wall_claimed_at)
 
 
-async def settle_for_ever(settler: Settler, stop: asyncio.Event, *, every_s: float) -> None:
+async def settle_for_ever(
+    settler: Settler, stop: asyncio.Event, *, every_s: float, succeeded: Callable[[str], None] = lambda loop: None
+) -> None:
     """Ask every `every_s` seconds until `stop` is set."""
     while not stop.is_set():
         try:
             await settler.once()
+            succeeded("settler")
         except Exception as error:  # noqa: BLE001 - the database may be away
             log.warning("settler.failed", error=type(error).__name__)
         try:

@@ -1,6 +1,7 @@
 """The sweep: webhooks get lost, Stripe's list of events does not. What is missing in the inbox is fetched."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -65,7 +66,13 @@ async def _unseen(database: Database, found: list[dict[str, object]]) -> list[di
 
 
 async def sweep_for_ever(
-    database: Database, api: stripe.StripeClient, stop: asyncio.Event, *, livemode: bool, every_s: float
+    database: Database,
+    api: stripe.StripeClient,
+    stop: asyncio.Event,
+    *,
+    livemode: bool,
+    every_s: float,
+    succeeded: Callable[[str], None] = lambda loop: None,
 ) -> None:
     """Sweep at the start back to the last event we have, then every `every_s` seconds with an overlap.
 
@@ -79,6 +86,7 @@ async def sweep_for_ever(
             await sweep(database, api, livemode=livemode, since=int(since.timestamp()))
             # From the last sweep that succeeded, however many failed since: an outage may be longer than the overlap.
             since = began - OVERLAP
+            succeeded("sweep")
         except Exception as error:  # noqa: BLE001 - Stripe or the database may be away; the next sweep sees it all
             log.warning("sweep.failed", error=type(error).__name__)
         try:

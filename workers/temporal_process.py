@@ -73,7 +73,7 @@ async def running_server(
         client = await connect(None, namespace)
         await _add_attributes(client, search_attributes)
         address = found.address or client.service_client.config.target_host
-        yield Server(address, None, None, await skips_time(client), None, _never)
+        yield Server(address, None, None, await skips_time(client), None, never)
         return
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_LIMIT:
@@ -105,7 +105,8 @@ async def running_server(
             await process.stop()
 
 
-async def _never() -> str:
+async def never() -> str:
+    """The `died` of a server that we did not start: whoever did will see."""
     await asyncio.Event().wait()
     return ""
 

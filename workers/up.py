@@ -9,11 +9,12 @@ from typing import Final
 from rich.console import Console
 
 from workers import migrate
+from workers.connect import connect, ensure_search_attributes
 from workers.databases import open_database
 from workers.processes import told_to_stop
 from workers.settings import Settings
 from workers.supervisor import Child, children
-from workers.temporal_process import Server, running_server
+from workers.temporal_process import Server, never, running_server
 from workers.temporal_server import find
 from workflows.visible import SEARCH_ATTRIBUTES
 
@@ -22,6 +23,11 @@ HOME: Final = Path(".holdfast")
 
 @asynccontextmanager
 async def _temporal(settings: Settings) -> AsyncIterator[Server]:
+    if settings.temporal_address:
+        # From the settings, not the environment that `find` looks at: address, key and certificates may stand in .env.
+        await ensure_search_attributes(await connect(settings))
+        yield Server(settings.temporal_address, None, None, can_skip_time=False, pid=None, died=never)
+        return
     found = await find()
     data = HOME / "temporal.db"
     async with running_server(found, data=data, search_attributes=SEARCH_ATTRIBUTES, port=7233, ui_port=8233) as server:
@@ -41,9 +47,9 @@ async def run_everything(settings: Settings) -> int:
         log = HOME / "logs" / "holdfast.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         processes = [
-            Child("web", web, env, log),
-            Child("relay", ["-m", "workers", "relay"], env, log),
-            Child("worker", ["-m", "workers", "worker"], env, log),
+            Child("web", web, env | _metrics_port(settings, 0), log),
+            Child("relay", ["-m", "workers", "relay"], env | _metrics_port(settings, 1), log),
+            Child("worker", ["-m", "workers", "worker"], env | _metrics_port(settings, 2), log),
         ]
         async with children(*processes):
             base = f"http://{settings.holdfast_host}:{settings.holdfast_port}"
@@ -59,3 +65,8 @@ async def run_everything(settings: Settings) -> int:
                 console.print(f"[red]{died.result()}[/]")
                 return 1
     return 0
+
+
+def _metrics_port(settings: Settings, place: int) -> dict[str, str]:
+    """One machine, one port for each process; none where none is wanted."""
+    return {"METRICS_PORT": str(settings.metrics_port + place if settings.metrics_port else 0)}
