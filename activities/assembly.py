@@ -61,6 +61,6 @@ def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assemb
         systems.append(SendGridMail(database, postroom, outside.sendgrid_key, outside.sendgrid_base or None))
     else:
         inside.append(Outbox(postroom))
-    effects = Effects(database, policy, watches, inside=inside, outside=systems)
+    effects = Effects(database, policy, watches, inside=inside, outside=systems, topic_of=postroom.topic)
     look_ups = LookUps.over(database, watches, systems)
     return Assembled(effects, Scans(database, policy), billing, look_ups, outside.stripe)

@@ -3,6 +3,7 @@
 Pure rendering. The template folder is read once, at first use; after that nothing here touches a disk or a network.
 One folder a template (`emails/<key>/`) with `subject.txt`, `body.txt` and, for mail, `body.mjml`. A translation is a
 folder of the same files inside it, named by its locale: `emails/dunning.d0/de/`. Files beginning with `_` are shared.
+A template says what it is about, for people to choose by (`models.consent`), in its subject: `{% set about = "tips" -%}`.
 
 A field that is absent, or empty where the words need it, stops the letter before anything is rendered (ledger C15).
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import css_inline
 import mjml
-from jinja2 import DictLoader, Environment, StrictUndefined, meta, select_autoescape
+from jinja2 import DictLoader, Environment, StrictUndefined, meta, nodes, select_autoescape
 
 ROOT = Path(__file__).resolve().parent.parent / "emails"
 DEFAULT_LOCALE = "en"
@@ -38,6 +39,7 @@ MAY_BE_EMPTY = frozenset(
     }
 )
 
+ABOUT = "about"
 _SUBJECT, _HTML, _TEXT = "subject.txt", "body.mjml", "body.txt"
 # Line breaks and other control characters, and the marks that turn the reading direction of what follows.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]+")
@@ -175,6 +177,19 @@ class Letters:
         """The merge fields a template uses, its layout's among them."""
         return self._find(key, locale).fields
 
+    def topic_of(self, key: str) -> str:
+        """What a template says it is about; empty if it does not. Translations are about the same."""
+        self._find(key, DEFAULT_LOCALE)
+        for node in self._env.parse(self._sources[f"{key}/{_SUBJECT}"]).find_all(nodes.Assign):
+            if isinstance(node.target, nodes.Name) and node.target.name == ABOUT and isinstance(node.node, nodes.Const):
+                return str(node.node.value)
+        return ""
+
+    def locales_of(self, key: str) -> list[str]:
+        """The languages a template is written in, the default one first."""
+        self._find(key, DEFAULT_LOCALE)
+        return [DEFAULT_LOCALE, *sorted(name.partition("/")[2] for each, name in self._folders[key].items() if each)]
+
     def version_of(self, key: str, locale: str = DEFAULT_LOCALE) -> str:
         """A fingerprint of a template's words and layout, 12 hexadecimal digits (C15)."""
         return self._find(key, locale).version
@@ -231,6 +246,17 @@ def templates() -> list[str]:
 def fields_of(key: str, locale: str = DEFAULT_LOCALE) -> frozenset[str]:
     """The merge fields a template uses, those of its layout included."""
     return _letters().fields_of(key, locale)
+
+
+@lru_cache(maxsize=1024)
+def topic_of(key: str) -> str:
+    """What a template is about: one of `models.consent.TOPICS` or `FIXED`. Raises `UnknownTemplate`."""
+    return _letters().topic_of(key)
+
+
+def locales_of(key: str) -> list[str]:
+    """The languages a template is written in, the default one first. Raises `UnknownTemplate`."""
+    return _letters().locales_of(key)
 
 
 def version_of(key: str, locale: str = DEFAULT_LOCALE) -> str:

@@ -59,6 +59,11 @@ SEGMENT_ANSWERS: Final[Answers] = {
     **OFF,
     200: {**_JSON, "description": "Every call is on disk, or is nothing for us."},
 }
+SENDGRID_ANSWERS: Final[Answers] = {
+    **WEBHOOK_ANSWERS,
+    **OFF,
+    200: {**_JSON, "description": "How many events are on disk, settled a doubt, or mean nothing to us."},
+}
 API_ANSWERS: Final[Answers] = {
     200: {**_JSON, "description": "The row is on disk."},
     400: _refused("Not a JSON object."),

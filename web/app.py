@@ -20,6 +20,7 @@ from web.pages import no_such_page, page_routes
 from web.rate_limits import RateLimited, RateLimits, route_class
 from web.security_headers import SecurityHeaders, security_headers
 from web.segment import SegmentEndpoint, segment_routes
+from web.sendgrid import SendGridEndpoint, sendgrid_routes
 from web.staff import StaffOnly
 from web.webhooks import StripeEndpoint, stripe_routes
 
@@ -38,6 +39,7 @@ class WebSettings:
     catalogue: Catalogue | None = None
     events: EventsEndpoint = field(default_factory=EventsEndpoint)
     segment: SegmentEndpoint = field(default_factory=SegmentEndpoint)
+    sendgrid: SendGridEndpoint = field(default_factory=SendGridEndpoint)
     api_tokens: Sequence[str] = ()
     staff_password: str = ""
     """Empty: staff pages are shown to this machine only."""
@@ -55,6 +57,7 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
 
     app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(stripe_routes(database, settings.stripe))
+    app.include_router(sendgrid_routes(database, settings.sendgrid))
     app.include_router(event_routes(database, settings.events))
     app.include_router(segment_routes(database, settings.segment))
     app.include_router(api_routes(database, settings.api_tokens))

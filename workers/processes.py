@@ -21,6 +21,7 @@ from web.app import WebSettings, create_app
 from web.codec import create_codec_app
 from web.events import EventsEndpoint
 from web.segment import SegmentEndpoint
+from web.sendgrid import SendGridEndpoint
 from web.server import server_config
 from web.webhooks import StripeEndpoint
 from workers.authoring import catalogue_for_the_web
@@ -129,6 +130,7 @@ async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = ""
             temporal_ui,
             events=EventsEndpoint(settings.senders_secrets, heard_kinds(), usage),
             segment=SegmentEndpoint(settings.segment_secret.get_secret_value(), usage),
+            sendgrid=SendGridEndpoint(settings.sendgrid_keys),
             api_tokens=settings.tokens,
             staff_password=settings.holdfast_staff_password.get_secret_value(),
             playbooks=tuple(name_of(each) for each in PLAYBOOKS),

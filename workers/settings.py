@@ -15,6 +15,8 @@ from web.standard_webhooks import BadSecret, key_of
 from workers.codec import BadPayloadKeys, PayloadKey, read_keys
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
     from web.rate_limits import RateLimits
 
 STRIPE_KEY: Final = re.compile(r"(sk|rk)_(test|live)_\w{4,}")
@@ -39,6 +41,7 @@ class Settings(BaseSettings):
     api_tokens: SecretStr = Field(SecretStr(""), description="comma separated; several while a token is rotated")
     sendgrid_api_key: SecretStr = SecretStr("")
     sendgrid_api_base: str = ""
+    sendgrid_webhook_public_key: str = Field("", description="comma separated; several while a key is rotated")
     product_webhook_url: str = ""
     product_webhook_secret: SecretStr = SecretStr("")
     product_webhook_private: bool | None = Field(
@@ -90,6 +93,17 @@ class Settings(BaseSettings):
     def tokens(self) -> tuple[str, ...]:
         """The bearer tokens of `PUT /api/...`; none: it is off."""
         return _listed(self.api_tokens)
+
+    @property
+    def sendgrid_keys(self) -> "tuple[EllipticCurvePublicKey, ...]":
+        """What SendGrid's events are signed with, as public keys; none: the endpoint is off.
+
+        Raises:
+            BadPublicKey: one of them cannot be read.
+        """
+        from web.sendgrid_signature import public_keys
+
+        return public_keys(self.sendgrid_webhook_public_key)
 
     @property
     def payload_keys(self) -> tuple[PayloadKey, ...]:
@@ -156,6 +170,10 @@ class Settings(BaseSettings):
             found.append(
                 "SENDGRID_API_KEY is malformed: it starts with SG. (leave it empty to keep mails in the outbox)"
             )
+        try:
+            _ = self.sendgrid_keys
+        except ValueError as error:
+            found.append(f"SENDGRID_WEBHOOK_PUBLIC_KEY is malformed: {error}")
         if len(self.link_secret.get_secret_value()) < 16:
             found.append("LINK_SECRET must be 16 characters or more: make one with `openssl rand -hex 32`")
         staff = self.holdfast_staff_password.get_secret_value()
