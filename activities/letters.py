@@ -3,7 +3,7 @@
 Pure rendering. The template folder is read once, at first use; after that nothing here touches a disk or a network.
 One folder a template (`emails/<key>/`) with `subject.txt`, `body.txt` and, for mail, `body.mjml`. A translation is a
 folder of the same files inside it, named by its locale: `emails/dunning.d0/de/`. Files beginning with `_` are shared.
-A template says what it is about, for people to choose by (`models.consent`), in its subject: `{% set about = "tips" -%}`.
+A template says in its subject what it is about, for people to choose by (`models.consent`): `{% set about = "tips" %}`.
 
 A field that is absent, or empty where the words need it, stops the letter before anything is rendered (ledger C15).
 """

@@ -54,7 +54,7 @@ class Fields:
         zone = zone_of(person.timezone)
         fields: dict[str, str | int] = {
             **self._always(batch, person, policy),
-            "preferences_url": self.preferences_url(batch.account, person, topic),
+            **self._ways_out(batch.account, person, topic),
             **picture.fields,
             **effect.fields,
             **{name: date_in(at, zone) for name, at in effect.dates.items()},
@@ -73,6 +73,13 @@ class Fields:
                 "offer_url": link(self._public_url, self._secret, "offer", offer.key),
             }
         return fields
+
+    def _ways_out(self, account: str, person: Person, topic: str) -> dict[str, str]:
+        """Unsubscribing leaves marketing mail; so the link in other mail that one can leave is the way to its topic."""
+        choose = self.preferences_url(account, person, topic)
+        kept = topic in TOPICS and not TOPICS[topic].marketing
+        leave = choose if kept else self.unsubscribe_url(account, person)
+        return {"preferences_url": choose, "unsubscribe_url": leave}
 
     def unsubscribe_url(self, account: str, person: Person) -> str:
         """Where this person, or for the billing contact the whole account, opts out of marketing mail (T4.3)."""
@@ -108,7 +115,6 @@ class Fields:
             "days": _days(batch.since, batch.now),
             "update_url": pay,
             "reactivate_url": pay,
-            "unsubscribe_url": self.unsubscribe_url(batch.account, person),
             "app_url": policy.links.app,
             "article_url": policy.links.article,
             "tutorial_url": policy.links.tutorial,

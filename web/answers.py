@@ -106,6 +106,13 @@ UNSUBSCRIBE_ANSWERS: Final[Answers] = {
     413: _page("The body is too large."),
     **PAGE_ANSWERS,
 }
+PREFERENCES_ANSWERS: Final[Answers] = {
+    200: _page("A box for each topic; after saving, what was kept."),
+    400: _page("The link is not valid, or nothing was chosen."),
+    404: _page("The link cannot even be one."),
+    413: _page("The body is too large."),
+    **PAGE_ANSWERS,
+}
 LINK_ANSWERS: Final[Answers] = {
     200: _page("The terms of the offer, or what became of it."),
     400: _page("The link is not valid, or nothing was chosen."),

@@ -17,6 +17,7 @@ from web.catalogue import Catalogue, catalogue_routes
 from web.customer_pages import customer_routes
 from web.events import EventsEndpoint, event_routes
 from web.pages import no_such_page, page_routes
+from web.preferences import preference_routes
 from web.rate_limits import RateLimited, RateLimits, route_class
 from web.security_headers import SecurityHeaders, security_headers
 from web.segment import SegmentEndpoint, segment_routes
@@ -63,6 +64,7 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     app.include_router(api_routes(database, settings.api_tokens))
     app.include_router(page_routes(database, settings.link_secret, settings.temporal_ui))
     app.include_router(customer_routes(database, settings.link_secret))
+    app.include_router(preference_routes(database, settings.link_secret))
     app.include_router(account_routes(database, settings.link_secret, settings.temporal_ui, settings.playbooks))
 
     if settings.catalogue:
