@@ -9,7 +9,7 @@ from models.facts import MAIL_BOUNCED, MAIL_REPORTED, UNSUBSCRIBED
 from models.story import story_of
 from models.tables import EffectRow, Message, TaskRow
 from tests.activities.test_lost_answers import MAIL, batch, carried_out, case_of, charge, mail
-from tests.town import DAY, HOUR, Town
+from tests.town import DAY, HOUR, Customer, Town
 from tests.workers.test_settler import HOUR_AGO, grown_older, settler
 
 
@@ -33,6 +33,11 @@ async def test_p0_14_sendgrid_accepts_then_the_connection_is_cut_and_the_event_s
     await place.pass_time(person.case, 3 * DAY)
     sent = [each["custom_args"]["effect"] for each in await place.simulator.mailbox()]
     assert len(sent) == len(set(sent)) == 2, "day 0 and day 3, each once"
+
+
+async def address_of(place: Town, person: Customer) -> str:
+    """The address of whoever pays."""
+    return (await place.stripe.v1.customers.retrieve_async(person.id)).email or ""
 
 
 @pytest.mark.parametrize("manners", [{}, {"duplicate": 1.0}, {"out_of_order": 1.0}, {"duplicate": 1.0, "held": True}])
@@ -65,7 +70,7 @@ async def test_p0_14_a_late_event_takes_the_question_from_the_person_who_was_ask
 
 async def test_p0_14_a_dropped_mail_was_not_sent_whatever_became_of_the_answer(place: Town) -> None:
     person = await case_of(place, "insufficient_funds")
-    address = (await place.stripe.v1.customers.retrieve_async(person.id)).email
+    address = await address_of(place, person)
     await place.hear_of_mails(suppressed=[address])
     await place.simulator.add_fault("cut_after", MAIL, method="POST")
     await carried_out(place, batch(person, mail(person)))
@@ -77,7 +82,7 @@ async def test_p0_14_a_dropped_mail_was_not_sent_whatever_became_of_the_answer(p
 
 async def test_t4_3_after_a_hard_bounce_bills_stop_too_and_a_person_is_asked_for_the_address(place: Town) -> None:
     person = await case_of(place, "insufficient_funds")
-    address = (await place.stripe.v1.customers.retrieve_async(person.id)).email
+    address = await address_of(place, person)
     await place.hear_of_mails(bouncing=[address], duplicate=1.0)
     first = mail(person).model_copy(update={"notice": "billing"})
     second = first.model_copy(update={"key": f"{person.case}/step/3"})
@@ -99,7 +104,7 @@ async def test_t4_3_after_a_hard_bounce_bills_stop_too_and_a_person_is_asked_for
 
 async def test_t4_3_a_spam_report_stops_all_but_bills(place: Town) -> None:
     person = await case_of(place, "insufficient_funds")
-    address = (await place.stripe.v1.customers.retrieve_async(person.id)).email
+    address = await address_of(place, person)
     await place.hear_of_mails()
     await carried_out(place, batch(person, mail(person)))
     await place.simulator.reader_does("spamreport", address)

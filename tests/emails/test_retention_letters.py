@@ -75,8 +75,8 @@ BLANK: dict[str, str | int] = {
     "csm_email": "help@northwind.example",
 }
 
-ALWAYS = {"first_name", "company", "product", "postal_address", "support_email", "unsubscribe_url", "preferences_url", "app_url",
-          "account", "account_name", "csm_name", "csm_email"}  # fmt: skip
+ALWAYS = {"first_name", "company", "product", "postal_address", "support_email", "unsubscribe_url", "preferences_url",
+          "app_url", "account", "account_name", "csm_name", "csm_email"}  # fmt: skip
 
 # What each says besides the fields every letter may use; the playbooks have to give exactly these.
 OFFER = {"pct", "months", "expires", "offer_url"}
