@@ -194,11 +194,16 @@ class Letters:
         """A fingerprint of a template's words and layout, 12 hexadecimal digits (C15)."""
         return self._find(key, locale).version
 
+    def missing(self, key: str, fields: Mapping[str, str | int], locale: str = DEFAULT_LOCALE) -> set[str]:
+        """The fields without which the letter would not be written; none: it would be."""
+        folder = self._find(key, locale)
+        return _missing(folder, _values(folder, fields))
+
     def render(self, key: str, fields: Mapping[str, str | int], locale: str = DEFAULT_LOCALE) -> Letter:
         """Write the letter. Raises `UnknownTemplate` or `MissingField` before a word is written."""
         folder = self._find(key, locale)
-        values = {name: _said(fields[name]) for name in folder.fields if fields.get(name) is not None}
-        missing = {name for name in folder.fields if values.get(name, "") == "" and not _may_stay_empty(name, values)}
+        values = _values(folder, fields)
+        missing = _missing(folder, values)
         if missing:
             raise MissingField(key, missing)
         html = ""
@@ -212,6 +217,14 @@ class Letters:
             html=html,
             text=_tidy(self._env.get_template(f"{folder.name}/{_TEXT}").render(values)),
         )
+
+
+def _values(folder: _Folder, fields: Mapping[str, str | int]) -> dict[str, str | int]:
+    return {name: _said(fields[name]) for name in folder.fields if fields.get(name) is not None}
+
+
+def _missing(folder: _Folder, values: Mapping[str, str | int]) -> set[str]:
+    return {name for name in folder.fields if values.get(name, "") == "" and not _may_stay_empty(name, values)}
 
 
 def _may_stay_empty(name: str, values: Mapping[str, object]) -> bool:
@@ -262,6 +275,11 @@ def locales_of(key: str) -> list[str]:
 def version_of(key: str, locale: str = DEFAULT_LOCALE) -> str:
     """A short fingerprint of a template's words and layout, to store with what was sent (ledger C15)."""
     return _letters().version_of(key, locale)
+
+
+def missing(key: str, fields: Mapping[str, str | int], locale: str = DEFAULT_LOCALE) -> set[str]:
+    """The fields a letter lacks (C15). Raises `UnknownTemplate`."""
+    return _letters().missing(key, fields, locale)
 
 
 def render(key: str, fields: Mapping[str, str | int], locale: str = DEFAULT_LOCALE) -> Letter:

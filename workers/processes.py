@@ -29,6 +29,7 @@ from workers.codec import EncryptingCodec
 from workers.codec_server import codec_access
 from workers.connect import connect, ensure_search_attributes, playbook_worker
 from workers.databases import open_database
+from workers.letter_check import make_sure
 from workers.relay import Relay
 from workers.routing import Router, heard_kinds
 from workers.schedules import ensure_or_warn
@@ -84,7 +85,12 @@ async def outside_world(settings: Settings, database: Database) -> AsyncIterator
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
-    """Take steps until told to stop; running activities are waited for, so that no charge is cut."""
+    """Take steps until told to stop; running activities are waited for, so that no charge is cut.
+
+    Raises:
+        LettersLackFields: a letter could not be written; nothing is begun.
+    """
+    await asyncio.to_thread(make_sure, PolicyFile.read(settings.holdfast_policy))
     client = await connect(settings)
     await ensure_search_attributes(client)
     async with (
