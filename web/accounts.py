@@ -22,7 +22,9 @@ PRESSED_WITHIN_S: Final = 86_400
 SCOPES: Final = ("all", "playbook", "account")
 
 
-def account_routes(database: Database, secret: str, temporal_ui: str, playbooks: Sequence[str]) -> APIRouter:
+def account_routes(
+    database: Database, secret: str, temporal_ui: str, temporal_namespace: str, playbooks: Sequence[str]
+) -> APIRouter:
     """`/accounts/{id}` and `/holds`. What is pressed is signed, so that no page elsewhere can press it."""
     router = APIRouter()
     signer = URLSafeTimedSerializer(secret, salt="staff-button")
@@ -54,6 +56,7 @@ def account_routes(database: Database, secret: str, temporal_ui: str, playbooks:
         words = {
             "story": story,
             "temporal_ui": temporal_ui,
+            "temporal_namespace": temporal_namespace,
             "money": money,
             "held": held,
             "button": button("release" if held else "hold", "account", named),

@@ -123,6 +123,13 @@ LINK_ANSWERS: Final[Answers] = {
 }
 ANSWER_ANSWERS: Final[Answers] = {413: _page("The body is too large."), **LINK_ANSWERS}
 CATALOGUE_ANSWERS: Final[Answers] = {200: _page("Every playbook."), **STAFF, **LIMITED}
+TEMPLATES_ANSWERS: Final[Answers] = {200: _page("Every template."), **STAFF, **LIMITED}
+SAMPLE_ANSWERS: Final[Answers] = {
+    200: _page("One template, with sample words."),
+    404: _page("There is no such template in this language."),
+    **STAFF,
+    **LIMITED,
+}
 PICTURE_ANSWERS: Final[Answers] = {
     200: {"content": {"image/svg+xml": {}}, "description": "A timeline."},
     404: {"content": {"text/plain": {}}, "description": "There is no playbook of this name."},

@@ -23,6 +23,7 @@ from web.security_headers import SecurityHeaders, security_headers
 from web.segment import SegmentEndpoint, segment_routes
 from web.sendgrid import SendGridEndpoint, sendgrid_routes
 from web.staff import StaffOnly
+from web.templates_page import Samples, template_routes
 from web.webhooks import StripeEndpoint, stripe_routes
 
 log = structlog.get_logger()
@@ -35,9 +36,11 @@ class WebSettings:
     stripe: StripeEndpoint
     link_secret: str
     temporal_ui: str = ""
+    temporal_namespace: str = "default"
     public_url: str = ""
     limits: RateLimits = field(default_factory=RateLimits)
     catalogue: Catalogue | None = None
+    samples: Samples | None = None
     events: EventsEndpoint = field(default_factory=EventsEndpoint)
     segment: SegmentEndpoint = field(default_factory=SegmentEndpoint)
     sendgrid: SendGridEndpoint = field(default_factory=SendGridEndpoint)
@@ -62,13 +65,16 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
     app.include_router(event_routes(database, settings.events))
     app.include_router(segment_routes(database, settings.segment))
     app.include_router(api_routes(database, settings.api_tokens))
-    app.include_router(page_routes(database, settings.link_secret, settings.temporal_ui))
+    runs = settings.temporal_ui, settings.temporal_namespace
+    app.include_router(page_routes(database, settings.link_secret, *runs))
     app.include_router(customer_routes(database, settings.link_secret))
     app.include_router(preference_routes(database, settings.link_secret))
-    app.include_router(account_routes(database, settings.link_secret, settings.temporal_ui, settings.playbooks))
+    app.include_router(account_routes(database, settings.link_secret, *runs, settings.playbooks))
 
     if settings.catalogue:
         app.include_router(catalogue_routes(settings.catalogue))
+    if settings.samples:
+        app.include_router(template_routes(settings.samples))
 
     @app.get("/healthz", responses=HEALTH_ANSWERS)
     async def healthz() -> JSONResponse:

@@ -43,7 +43,9 @@ class LettersLackFields(RuntimeError):
 
 
 @dataclass(frozen=True)
-class _Terms:
+class SampleOffer:
+    """An offer as a letter speaks of one."""
+
     key: str = "sample"
     pct: int = 20
     months: int = 3
@@ -107,7 +109,7 @@ def _lacks(
 ) -> Iterator[str]:
     gives = GIVES[playbook.watches]
     picture = Picture(fields=sample_fields(gives, policy), people={"billing": Person(name="Zoe Miller")})
-    offer = _Terms() if isinstance(effect, Email) and effect.offer else None
+    offer = SampleOffer() if isinstance(effect, Email) and effect.offer else None
     fields = Fields("https://pay.example.com", "a sample").of(batch, picture, policy, effect, offer=offer)
     try:
         for locale in letters.locales_of(template):

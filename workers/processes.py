@@ -24,7 +24,7 @@ from web.segment import SegmentEndpoint
 from web.sendgrid import SendGridEndpoint
 from web.server import server_config
 from web.webhooks import StripeEndpoint
-from workers.authoring import catalogue_for_the_web
+from workers.authoring import catalogue_for_the_web, samples_for_the_web
 from workers.codec import EncryptingCodec
 from workers.codec_server import codec_access
 from workers.connect import connect, ensure_search_attributes, playbook_worker
@@ -129,11 +129,13 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
 async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = "") -> None:
     """Serve webhooks and pages until told to stop. Needs the database only, not Temporal."""
     async with open_database(settings) as database:
-        usage = PolicyFile.read(settings.holdfast_policy).default.usage
+        policy = PolicyFile.read(settings.holdfast_policy).default
+        usage = policy.usage
         web = WebSettings(
             StripeEndpoint(settings.webhook_secrets, settings.livemode),
             settings.link_secret.get_secret_value(),
             temporal_ui,
+            settings.temporal_namespace,
             events=EventsEndpoint(settings.senders_secrets, heard_kinds(), usage),
             segment=SegmentEndpoint(settings.segment_secret.get_secret_value(), usage),
             sendgrid=SendGridEndpoint(settings.sendgrid_keys),
@@ -143,6 +145,7 @@ async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = ""
             public_url=settings.public_url,
             limits=settings.rate_limits,
             catalogue=catalogue_for_the_web,
+            samples=samples_for_the_web(policy),
         )
         app = create_app(database, web)
         await _serve(

@@ -76,7 +76,7 @@ def test_c15_letters_that_no_rehearsal_takes_ask_for_nothing_that_nobody_gives()
     known = sample_fields(frozenset().union(*GIVES.values()), Policy()) | dict.fromkeys(filter(None, words), 1)
     batch = Batch(case="c", account="a", subject="s", playbook="p", step="s", title="t", since=NOW, now=NOW)
     effect = Email(key="k", title="t", template="")
-    offer = letter_check._Terms()
+    offer = letter_check.SampleOffer()
     fields = Fields("https://x.example", "secret").of(batch, Picture(fields=known), Policy(), effect, offer=offer)
     lacking = {
         (key, locale): letters.missing(key, fields, locale)
