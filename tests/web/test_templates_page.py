@@ -48,9 +48,9 @@ async def test_c15_a_template_is_shown_as_mail_and_text(site: Receiver, key: str
     assert (mail.status, f'src="/templates/{key}/{locale}/mail"' in html) == (200 if is_mail else 404, is_mail)
     if is_mail:
         assert mail.headers["content-security-policy"] == MAIL_POLICY
-        assert b"<h1>" in mail.body
+        assert b"<h1" in mail.body
 
 
-@pytest.mark.parametrize("path", ["no.such/en", "dunning.d0/fr", "..%2F..%2Fetc/passwd", "dunning.d0/de/"])
+@pytest.mark.parametrize("path", ["no.such/en", "dunning.d0/fr", "..%2F..%2Fetc/passwd"])
 async def test_a_template_that_is_not_there_is_not_found(site: Receiver, path: str) -> None:
-    assert (await get(site, f"/templates/{path}")).status in (404, 307)
+    assert (await get(site, f"/templates/{path}")).status == 404
