@@ -1,7 +1,8 @@
-"""Look at every page and mail in a real browser: `python tools/look.py FOLDER [NAMES]`, pictures and what axe-core finds.
+"""Look at every page and mail in a real browser: `python -m tools.look FOLDER [NAMES]`, pictures and axe-core's word.
 
-NAMES is a pattern of pages' names, such as `^mail dunning` or `cases|holds`. Each page is taken narrow (375 px) and wide (1280 px), light and dark. Needs the dependency group `browser` and a
-Chromium, by default /usr/bin/chromium. Exit code 1 where axe finds something or a page scrolls sideways.
+NAMES is a pattern of pages' names, such as `^mail dunning` or `cases|holds`. Each page is taken narrow (375 px) and
+wide (1280 px), light and dark. Needs the dependency group `browser` and a Chromium, by default /usr/bin/chromium.
+Exit code 1 where axe finds something or a page scrolls sideways.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from models.database import Database
-from tests.web.browser import CHROMIUM, QUIET, SCHEMES, WIDTHS, complaints, site, why_not, wider_than_the_window
+from tests.web.browser import CHROMIUM, QUIET, SCHEMES, WIDTHS, complaints, opened, site, why_not
 from workers import migrate
 
 
@@ -26,9 +27,7 @@ async def look(folder: Path, only: re.Pattern[str]) -> int:
         async with site(database) as looked, async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
             for width, scheme in [(width, scheme) for width in WIDTHS for scheme in SCHEMES]:
-                size = {"width": WIDTHS[width], "height": 800}
-                context = await browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
-                page = await context.new_page()
+                page = await opened(browser, width, scheme)
                 for name, address in looked.pages.items():
                     if not only.search(name):
                         continue
@@ -37,12 +36,10 @@ async def look(folder: Path, only: re.Pattern[str]) -> int:
                         path=folder / f"{name.replace(' ', '-')}-{width}-{scheme}.png", full_page=True
                     )
                     found = await complaints(page)
-                    if over := await wider_than_the_window(page):
-                        found.append(f"{over} px wider than the window")
                     bad += len(found)
                     for each in found:
                         print(f"{name} {width} {scheme}: {each}")  # noqa: T201 - a tool
-                await context.close()
+                await page.context.close()
             await browser.close()
         await database.close()
     return bad

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from models.consent_rows import Suppression, TopicChoice
 from models.contact_rows import Deferral, Hold
@@ -18,7 +18,7 @@ from models.customers import Contact, OfferRow
 from models.database import Database
 from models.links import link
 from models.policy import Policy
-from models.tables import Account, CaseNote, CaseRow, EffectRow, Message, TaskRow, wall
+from models.tables import Account, CaseNote, CaseRow, EffectRow, Message, wall
 from tests.web.wire import receiving
 from workers.authoring import catalogue_for_the_web
 from workers.letter_samples import samples
@@ -26,7 +26,7 @@ from workflows import PLAYBOOKS
 from workflows.steps import name_of
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Browser, Page, ViewportSize
 
 SECRET: Final = "a-secret-for-links-in-tests"
 CHROMIUM: Final = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -39,9 +39,11 @@ QUIET: Final = [
     "--no-first-run",
 ]
 WIDTHS: Final = {"narrow": 375, "wide": 1280}
-SCHEMES: Final = ("light", "dark")
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+Scheme = Literal["light", "dark"]
+SCHEMES: Final[tuple[Scheme, ...]] = ("light", "dark")
+DAY = timedelta(days=1)
 CASE = "payment-failure/in_1QxYz2AbCdEfGh"
+RENEWAL = "renewal/con_9/2026-12-31"
 USAGE = "usage-decline/cus_QwErTy12345/2026-11-20"
 
 
@@ -99,8 +101,12 @@ async def fill(database: Database, html: str) -> None:
                 reason="contract.signed" if ended else "",
             )
         )
-    states = [("done", "required_notice", "a billing notice"), ("dropped", "topic_not_wanted", "wants no mails about 'Offers'"),
-              ("in_doubt", "", "the connection to SendGrid was lost: TimeoutError"), ("dropped", "address_bounced", "the address takes no mail")]  # fmt: skip
+    states = [
+        ("done", "required_notice", "a billing notice"),
+        ("dropped", "topic_not_wanted", "wants no mails about 'Offers'"),
+        ("in_doubt", "", "the connection to SendGrid was lost: TimeoutError"),
+        ("dropped", "address_bounced", "the address takes no mail"),
+    ]
     for number, (state, rule, reason) in enumerate(states):
         key = f"{CASE}/remind/{number}"
         rows.append(
@@ -120,24 +126,42 @@ async def fill(database: Database, html: str) -> None:
             )
         )
         rows.append(
-            Message(key=key, account_id=account, case_id=CASE, channel="email", template="dunning.d3",
-                    recipient="zoe@example.com", subject="Quick reminder - update your card", html=html,
-                    text="Hello Zoe,\n\nyour payment did not go through.\n", at=now - 5 * DAY)
-        )  # fmt: skip
+            Message(
+                key=key,
+                account_id=account,
+                case_id=CASE,
+                channel="email",
+                template="dunning.d3",
+                recipient="zoe@example.com",
+                subject="Quick reminder - update your card",
+                html=html,
+                text="Hello Zoe,\n\nyour payment did not go through.\n",
+                at=now - 5 * DAY,
+            )
+        )
+    an_offer: dict[str, Any] = {"account_id": account, "case_id": USAGE, "months": 3, "made_at": now - DAY}
+    an_offer |= {"expires_at": now + 7 * DAY}
     rows += [
-        Deferral(key=f"{USAGE}/write/1", case_id=USAGE, account_id=account, playbook="usage-decline", step="write",
-                 kind="email", title="E-mail usage.d3", rule="hours", reason="Sat 21 Nov, 10:00 in Europe/Berlin is not a working day",
-                 at=now - DAY, until=now + DAY),
+        Deferral(
+            key=f"{USAGE}/write/1",
+            case_id=USAGE,
+            account_id=account,
+            playbook="usage-decline",
+            step="write",
+            kind="email",
+            title="E-mail usage.d3",
+            rule="hours",
+            reason="Sat 21 Nov, 10:00 in Europe/Berlin is not a working day",
+            at=now - DAY,
+            until=now + DAY,
+        ),
         Hold(scope="playbook", name="win-back", reason="new prices first", placed_by="ana"),
-        Suppression(reader="0f", why="bounced", said="5.1.1", account_id=account, effect=f"{CASE}/remind/0", at=now - DAY),
+        Suppression(reader="0f", why="bounced", said="5.1.1", account_id=account, effect=key, at=now - DAY),
         TopicChoice(account_id=account, contact_id="con_1", topic="offers", wanted=False, at=now - DAY),
         CaseNote(case_id=CASE, at=now - DAY, by="ana", text="They pay by transfer on Friday."),
-        TaskRow(key="t1", account_id=account, case_id=CASE, owner="ana", title="Call about the payment", opened_at=now - DAY,
-                due_at=now, outcome="reached", done_at=now),
-        OfferRow(key="offer/1", account_id=account, case_id=USAGE, pct=20, months=3, made_at=now - DAY, expires_at=now + 7 * DAY),
-        OfferRow(key="offer/2", account_id=account, case_id=USAGE, what="pause", months=3, made_at=now - DAY,
-                 expires_at=now + 7 * DAY),
-    ]  # fmt: skip
+        OfferRow(key="offer/1", pct=20, **an_offer),
+        OfferRow(key="offer/2", what="pause", **an_offer),
+    ]
     async with database.writing() as session:
         session.add_all(rows)
 
@@ -148,7 +172,7 @@ async def site(database: Database) -> AsyncIterator[Looked]:
     written = samples(Policy())
     await fill(database, next(each.html for each in written if each.key == "dunning.d3"))
     names = tuple(name_of(each) for each in PLAYBOOKS)
-    ui = {"temporal_ui": "http://127.0.0.1:8233", "playbooks": names}
+    ui: dict[str, Any] = {"temporal_ui": "http://127.0.0.1:8233", "playbooks": names}
     async with receiving(database, catalogue=catalogue_for_the_web, samples=lambda: written, **ui) as receiver:
         base = f"http://127.0.0.1:{receiver.port}"
         looked = Looked(base)
@@ -175,20 +199,22 @@ async def site(database: Database) -> AsyncIterator[Looked]:
         yield looked
 
 
+async def opened(browser: "Browser", width: str, scheme: Scheme) -> "Page":
+    """An empty page of one width and colour scheme. Our own policy forbids scripts, axe-core's too; here it is off."""
+    size: ViewportSize = {"width": WIDTHS[width], "height": 800}
+    context = await browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
+    return await context.new_page()
+
+
 async def complaints(page: "Page") -> list[str]:
-    """What axe-core finds on the page as it stands: rule, how bad, and the first place."""
+    """What axe-core finds on the page as it stands (rule, how bad, the first place), and whether it is too wide."""
     from axe_playwright_python.async_playwright import Axe
 
     # A mail is read inside the page of a mail program, which has the landmarks.
     inside = {"rules": {name: {"enabled": False} for name in ("landmark-one-main", "region")}}
     found = await Axe().run(page, options=inside if page.url.endswith("/mail") else None)
+    over: int = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     return [
         f"{each['id']} ({each['impact']}): {each['nodes'][0]['target']} {each['nodes'][0].get('failureSummary')}"
         for each in found.response["violations"]
-    ]
-
-
-async def wider_than_the_window(page: "Page") -> int:
-    """By how many pixels the page has to be scrolled sideways."""
-    over: int = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-    return max(0, over)
+    ] + ([f"{over} px wider than the window"] if over > 0 else [])
