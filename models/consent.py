@@ -129,6 +129,12 @@ async def suppress(session: AsyncSession, row: Suppression) -> bool:
     return True
 
 
+async def standing(session: AsyncSession) -> list[Suppression]:
+    """Every suppression that is not lifted, the newest first."""
+    statement = select(Suppression).where(col(Suppression.wall_lifted_at).is_(None))
+    return list((await session.exec(statement.order_by(col(Suppression.at).desc(), col(Suppression.reader)))).all())
+
+
 async def lift(session: AsyncSession, address: str, by: str, now: datetime) -> list[Suppression]:
     """Let mail go to an address again, after somebody has made sure of it. The rows that stood.
 

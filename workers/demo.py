@@ -46,6 +46,7 @@ MANNERS: Final = {
     "delay_seconds": [0.0, 0.03],
     "hold_seconds": 0.5,
 }
+MAIL_MANNERS: Final = {"duplicate": 0.1, "out_of_order": 0.2, "lost": 0.03}
 AT_ONCE: Final = 12
 
 
@@ -114,7 +115,9 @@ async def _stage(seed: int, console: Console) -> AsyncIterator[Stage]:
             running_server(found, ui_port=0, search_attributes=SEARCH_ATTRIBUTES, skip_time=True, fast_timers=True)
         )
         simulator_url = await stack.enter_async_context(_simulator_process(seed))
-        settings = _settings(temporal, simulator_url)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        simulator = SimulatorControl(simulator_url, session)
+        settings = _settings(temporal, simulator_url, (await simulator.sendgrid())["public_key"])
         env = environment_of(settings)
         database = Database(settings.database_url)
         stack.push_async_callback(database.close)
@@ -123,11 +126,10 @@ async def _stage(seed: int, console: Console) -> AsyncIterator[Stage]:
         web = Child("web", ["-m", "workers", "web", "--temporal-ui", temporal.ui_url or ""], env, log)
         relay = Child("relay", ["-m", "workers", "relay"], env, log)
         await stack.enter_async_context(children(web, relay, worker))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
-        simulator = SimulatorControl(simulator_url, session)
         await _answers(session, f"{settings.public_url}/healthz")
         await simulator.webhook_endpoint(f"{settings.public_url}/webhooks/stripe", settings.webhook_secrets[0])
         await simulator.webhooks(**MANNERS)
+        await simulator.sendgrid(event_url=f"{settings.public_url}/webhooks/sendgrid", **MAIL_MANNERS)
         stripe = stripe_client(settings.stripe_api_key.get_secret_value(), simulator_url)
         stack.push_async_callback(close_stripe_client, stripe)
         client = await connect(settings)
@@ -136,7 +138,7 @@ async def _stage(seed: int, console: Console) -> AsyncIterator[Stage]:
         yield Stage(client, skipper, simulator, database, population, worker, temporal, settings.public_url)
 
 
-def _settings(temporal: Server, simulator_url: str) -> Settings:
+def _settings(temporal: Server, simulator_url: str, mail_key: str) -> Settings:
     port = _free_port()
     return Settings(
         database_url=f"sqlite:///{HOME}/holdfast.db",
@@ -145,6 +147,7 @@ def _settings(temporal: Server, simulator_url: str) -> Settings:
         stripe_webhook_secrets=f"whsec_{secrets.token_hex(16)}",
         sendgrid_api_key="SG.demo",
         sendgrid_api_base=simulator_url,
+        sendgrid_webhook_public_key=mail_key,
         product_webhook_url=f"{simulator_url}/product/access",
         product_webhook_secret="whsec_ZGVtbw==",  # noqa: S106 - for the pretend product
         public_url=f"http://127.0.0.1:{port}",
