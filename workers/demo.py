@@ -202,7 +202,7 @@ async def _simulator_process(seed: int) -> AsyncIterator[str]:
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> None:
-    for _ in range(200):
+    for _ in range(600):
         with contextlib.suppress(aiohttp.ClientError):
             async with session.get(url) as answer:
                 if answer.status == 200:
