@@ -138,7 +138,8 @@ async def _mails_of(session: AsyncSession, events: Sequence[MailEvent]) -> dict[
 async def _newest_mail_to(session: AsyncSession, reader: str) -> EffectRow | None:
     """A bounce that comes late is told without the mail's own arguments."""
     statement = select(EffectRow).where(EffectRow.reader == reader, EffectRow.kind == "email")
-    return (await session.exec(statement.order_by(col(EffectRow.contact_on).desc()).limit(1))).first()
+    newest_first = (col(EffectRow.contact_on).desc().nulls_last(), col(EffectRow.at).desc())
+    return (await session.exec(statement.order_by(*newest_first).limit(1))).first()
 
 
 async def _rows(session: AsyncSession, event: MailEvent, mail: EffectRow) -> list[InboxEvent]:

@@ -423,6 +423,14 @@ GUARDS: Final[tuple[Guard, ...]] = (
         "kept_once_without_the_address",
     ),
     Guard(
+        "topics: the gate is told what a mail is about",
+        "activities/carry_out.py",
+        "                topic=about,\n",
+        "",
+        "tests/activities/test_mail_events.py",
+        "reaches_the_gate",
+    ),
+    Guard(
         "preferences: what is said holds at once",
         "web/preferences.py",
         "    await learn(session, row)\n",

@@ -4,11 +4,18 @@ from typing import Any
 
 import pytest
 
-from models.consent_rows import Suppression
+from activities.merge_fields import Fields
+from activities.messages import Postroom
+from models.cases import Batch, Email
+from models.consent_rows import Suppression, TopicChoice
+from models.database import Database
 from models.facts import MAIL_BOUNCED, MAIL_REPORTED, UNSUBSCRIBED
+from models.links import subject_of
+from models.picture import Person, Picture
+from models.policy import PolicyFile
 from models.story import story_of
 from models.tables import EffectRow, Message, TaskRow
-from tests.activities.test_lost_answers import MAIL, batch, carried_out, case_of, charge, mail
+from tests.activities.test_lost_answers import MAIL, NOW, batch, carried_out, case_of, charge, mail
 from tests.town import DAY, HOUR, Customer, Town
 from tests.workers.test_settler import HOUR_AGO, grown_older, settler
 
@@ -117,6 +124,36 @@ async def test_t4_3_a_spam_report_stops_all_but_bills(place: Town) -> None:
     assert rows["4"] == ("done", "required_notice")
     kinds = sorted(row.kind for row in await place.inbox(source="sendgrid"))
     assert kinds == [UNSUBSCRIBED, MAIL_REPORTED]
+
+
+async def test_t4_3_what_a_template_is_about_reaches_the_gate(place: Town) -> None:
+    person = await case_of(place, "insufficient_funds")
+    async with place.database.writing() as session:
+        session.add(TopicChoice(account_id=person.id, contact_id="", topic="tips", wanted=False, at=NOW))
+    tips = mail(person).model_copy(update={"template": "usage.d3"})
+    await carried_out(place, batch(person, tips))
+    (row,) = await place.rows(EffectRow)
+    assert (row.state, row.rule) == ("dropped", "topic_not_wanted")
+
+
+@pytest.mark.parametrize(
+    ("template", "marketing", "leads_to"),
+    [("usage.d3", True, "unsubscribe"), ("renewal.terms", False, "preferences"), ("dunning.d3", False, "")],
+)
+async def test_t4_3_one_click_leads_out_of_marketing_or_of_the_mails_own_topic(
+    database: Database, template: str, marketing: bool, leads_to: str
+) -> None:
+    postroom = Postroom(database, PolicyFile(), Fields("https://pay.example.com", "a-secret-for-links"))
+    effect = Email(key="k", title="t", template=template, marketing=marketing)
+    wanted = Batch(case="c", account="a", subject="s", playbook="p", step="s", title="t", since=NOW, now=NOW)
+    headers = postroom.headers(effect, wanted, Picture(), Person(id="con_1"))
+    if not leads_to:
+        assert headers == {}
+        return
+    assert headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    token = headers["List-Unsubscribe"].removeprefix(f"<https://pay.example.com/{leads_to}/").removesuffix(">")
+    subject = "a con_1" if marketing else "news a con_1"
+    assert subject_of("a-secret-for-links", "unsubscribe" if marketing else "preferences", token) == subject
 
 
 async def test_p0_14_a_mail_that_is_answered_keeps_its_own_words(place: Town) -> None:
