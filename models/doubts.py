@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import ledger
 from models.tables import UNSETTLED, CaseRow, EffectRow, TaskRow, wall
+from models.told import mail_of
 
 Word = Literal["done", "not_done"]
 WORDS: Final[tuple[Word, ...]] = ("done", "not_done")
@@ -92,7 +93,7 @@ async def decide(session: AsyncSession, key: str, word: str, by: str) -> EffectR
     state: ledger.State = "done" if word == "done" else "refused"
     await settle(session, key, state, f"{word.replace('_', ' ')}: {by} says so", {"settled_by": by})
     if row.kind == "email" and state == "done":
-        await ledger.insert_once(session, ledger.mail_of(row, FOUND_BY_A_PERSON))
+        await ledger.insert_once(session, mail_of(row, FOUND_BY_A_PERSON))
     return row
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -14,13 +14,12 @@ from models.contact_rows import Deferral
 from models.gate import BEFORE_THE_END, Asked, Held, LookAgain, ask, news_count
 from models.picture import Picture
 from models.policy import Policy
-from models.tables import Attempt, CaseNote, CaseRow, CaseSubject, EffectRow, Message, TaskRow, wall
+from models.tables import Attempt, CaseNote, CaseRow, CaseSubject, EffectRow, TaskRow, wall
+from models.told import TOLD, mail_of
 from models.touch import touch_of, why_it_went
 
 State = Literal["claimed", "done", "refused", "dropped", "in_doubt"]
 SETTLED = ("done", "refused", "dropped", "in_doubt")
-TOLD: Final[dict[str, State]] = {"processed": "done", "delivered": "done", "bounced": "done", "dropped": "refused"}
-"""What the mail provider may tell of a mail it was given, and how a doubt about that mail ends by it."""
 
 
 class NoSuchCase(LookupError):
@@ -198,20 +197,6 @@ async def told_of(session: AsyncSession, row: EffectRow, word: str) -> str:
         session.add(row)
         await session.flush()
     return await settle(session, row.key, "in_doubt") if row.state == "in_doubt" else row.state
-
-
-def mail_of(row: EffectRow, text: str) -> Message:
-    """The row among the messages of a mail whose words were lost with the answer to sending it."""
-    return Message(
-        key=row.key,
-        account_id=row.account_id,
-        case_id=row.case_id,
-        channel="email",
-        template=str(row.what.get("template", "")),
-        subject=row.title,
-        text=text,
-        at=row.at,
-    )
 
 
 async def unsettled(session: AsyncSession, batch: Batch) -> list[EffectRow]:
