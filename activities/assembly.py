@@ -9,14 +9,13 @@ from activities.billing import Billing
 from activities.carry_out import Effects
 from activities.crm import Crm
 from activities.doubts import LookUps
-from activities.known import known_watches
-from activities.known_health import HealthWatch, RiskWatch
 from activities.merge_fields import Fields
 from activities.messages import Outbox, Postroom, SendGridMail
 from activities.offers import Offers
 from activities.scans import Scans
 from activities.systems import Inside, Watch
 from activities.systems import Outside as System
+from activities.watches import known_watches
 from models.database import Database
 from models.policy import PolicyFile
 
@@ -55,18 +54,13 @@ def assemble(database: Database, policy: PolicyFile, outside: Outside) -> Assemb
     offers = Offers(database, outside.stripe)
     access = ProductAccess(database, outside.product_url, outside.product_secret, allow_private=outside.product_private)
     crm = Crm(policy, fields)
-    watches: list[Watch] = [
-        billing,
-        *known_watches(database, policy),
-        HealthWatch(database, policy),
-        RiskWatch(database, policy),
-    ]
+    watches: list[Watch] = [billing, *known_watches(database, policy)]
     inside: list[Inside] = [crm]
     systems: list[System] = [billing, offers, access]
     if outside.sendgrid_key:
         systems.append(SendGridMail(database, postroom, outside.sendgrid_key, outside.sendgrid_base or None))
     else:
         inside.append(Outbox(postroom))
-    effects = Effects(database, policy, watches, inside=inside, outside=systems)
+    effects = Effects(database, policy, watches, inside=inside, outside=systems, topic_of=postroom.topic)
     look_ups = LookUps.over(database, watches, systems)
     return Assembled(effects, Scans(database, policy), billing, look_ups, outside.stripe)

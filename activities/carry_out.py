@@ -1,7 +1,7 @@
 """The one door: every effect of every playbook is claimed, gated, done and recorded here (design: once only)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +12,7 @@ from temporalio import activity
 from activities import counted
 from activities.systems import Answer, Inside, Outside, TryAgain, Watch, claimed_at, effect_named
 from models import ledger
-from models.cases import Batch, Effect, Outcome, Parting, Reading, Result
+from models.cases import Batch, Effect, Email, Outcome, Parting, Reading, Result
 from models.database import Database
 from models.doubts import APPLY_OFFER
 from models.gate import Held, LookAgain, news_count
@@ -21,6 +21,7 @@ from models.policy import Policy, PolicyFile
 
 LOOKS = 20
 """How often one batch looks again because news keeps coming in, before Temporal's retry takes over."""
+TopicOf = Callable[[Email, Picture], str]
 NOTHING_CAME = "nothing came of it"
 BEAT_S = 4
 """Batches that take longer tell the server that they live, so that a killed worker is noticed within seconds
@@ -45,6 +46,7 @@ class Effects:
     """Carries out batches.
 
     `watches` are the sources of truth by name; `inside` and `outside` the systems, each naming the kinds it serves.
+    `topic_of` says what a mail is about.
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class Effects:
         watches: Iterable[Watch],
         inside: Iterable[Inside],
         outside: Iterable[Outside],
+        topic_of: TopicOf = lambda effect, picture: "",
     ) -> None:
         self._db = database
         self._policy = policy
+        self._topic_of = topic_of
         self._watches = {watch.name: watch for watch in watches}
         self._inside = {kind: system for system in inside for kind in system.kinds}
         self._outside = {kind: system for system in outside for kind in system.kinds}
@@ -69,7 +73,8 @@ class Effects:
         are looked up at the provider before anything is done again.
         """
         async with _beating():
-            return await _Try(self._db, self._policy, self._watches, self._inside, self._outside, batch).carry_out()
+            systems = self._watches, self._inside, self._outside
+            return await _Try(self._db, self._policy, *systems, self._topic_of, batch).carry_out()
 
 
 class _Try:
@@ -82,6 +87,7 @@ class _Try:
         watches: dict[str, Watch],
         inside: dict[str, Inside],
         outside: dict[str, Outside],
+        topic_of: TopicOf,
         batch: Batch,
     ) -> None:
         self._db = database
@@ -89,6 +95,7 @@ class _Try:
         self._watches = watches
         self._inside = inside
         self._outside = outside
+        self._topic_of = topic_of
         self._batch = batch
         self._picture = Picture()
         self._reason = ""
@@ -192,9 +199,17 @@ class _Try:
     async def _claim(self, effect: Effect, outside: Outside | None, *, parting: bool) -> str | Held:
         """Take the key under the gate; effects inside our own database are done in the same transaction."""
         noted = outside.before(effect, self._picture) if outside else {}
+        about = self._topic_of(effect, self._picture) if isinstance(effect, Email) else ""
         async with self._db.writing() as session:
             row, fresh = await ledger.claim(
-                session, self._batch, effect, self._picture, parting=parting, detail=noted, policy=self._rules()
+                session,
+                self._batch,
+                effect,
+                self._picture,
+                parting=parting,
+                detail=noted,
+                policy=self._rules(),
+                topic=about,
             )
             if isinstance(row, Held):
                 return row
@@ -237,9 +252,9 @@ class _Try:
                 case.readings = {**case.readings, APPLY_OFFER: answer.state}
                 session.add(case)
                 self._kept[APPLY_OFFER] = answer.state
-            await ledger.settle(session, effect.key, answer.state, answer.reason, answer.detail)
-        counted.ended(self._batch, effect, answer.state)
-        self._results[effect.key] = Result(state=answer.state, reason=answer.reason)
+            state = await ledger.settle(session, effect.key, answer.state, answer.reason, answer.detail)
+        counted.ended(self._batch, effect, state)
+        self._results[effect.key] = Result(state=state, reason=answer.reason)
 
     async def _release(self, effect: Effect, claimed: datetime, why: str = "") -> None:
         """Give a claim back: nothing was done, and whether it still may be is for the gate to say."""

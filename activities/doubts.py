@@ -68,7 +68,7 @@ DOUBTS: Final[dict[str, Doubt]] = {
         repeats=True,
     ),
     "email": Doubt(
-        "SendGrid: its activity by the custom argument `effect`, where the account has bought that",
+        "SendGrid: its events as they come in, and its activity by the custom argument `effect`, where that was bought",
         ends=("done", "a_person_decides"),
         again=timedelta(minutes=20),
         person=timedelta(hours=1),

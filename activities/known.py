@@ -8,7 +8,7 @@ got lost ends a run all the same.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import ClassVar, Final
 
 import orjson
 from sqlmodel import col, select
@@ -44,6 +44,8 @@ class Facts:
     """The plain watch: an ending is true once we were told of it. Others add what their tables say."""
 
     name = "facts"
+    gives: ClassVar[frozenset[str]] = frozenset({"account_name", "amount"})
+    """The merge fields that a look gives, where there is what it looks at (C15)."""
 
     def __init__(self, database: Database, policy: PolicyFile) -> None:
         self._db = database
@@ -102,6 +104,7 @@ class UsageWatch(Facts):
     """Whether usage is still below its baseline (P3.14), and what fell most."""
 
     name = "usage"
+    gives = Facts.gives | {"usage_delta", "usage_trend", "unused_feature"}
 
     async def see(
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
@@ -135,6 +138,7 @@ class ContractWatch(Facts):
     """The contract behind a renewal: its date, its value, whether it is signed."""
 
     name = "contract"
+    gives = Facts.gives | {"renewal_date", "days_left", "value", "term", "sign_url", "health", "roles", "usage_summary"}
 
     async def see(
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
@@ -177,6 +181,7 @@ class OnboardingWatch(Facts):
     """The checklist, the milestones and the onboarding score of a new customer."""
 
     name = "onboarding"
+    gives = Facts.gives | {"goals", "handoff", "open_items", "next_step", "next_url", "value_metric"}
 
     async def see(
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
@@ -226,6 +231,7 @@ class ChurnWatch(Facts):
     """A customer that left: how long ago, and whether they are back."""
 
     name = "churn"
+    gives = Facts.gives | {"churned_on", "reactivate_url"}
 
     async def see(
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
@@ -245,6 +251,7 @@ class CardWatch(Facts):
     """The card on file of an account, and when it expires (P2)."""
 
     name = "card"
+    gives = Facts.gives | {"card_last4", "exp_date", "update_url"}
 
     async def see(
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
@@ -259,13 +266,6 @@ class CardWatch(Facts):
                 "update_url": policy.links.billing,
             },
         )
-
-
-def known_watches(database: Database, policy: PolicyFile) -> list[Facts]:
-    """Every watch over our own tables."""
-    return [
-        watch(database, policy) for watch in (Facts, UsageWatch, ContractWatch, OnboardingWatch, ChurnWatch, CardWatch)
-    ]
 
 
 async def usage_of(

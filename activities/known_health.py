@@ -25,6 +25,7 @@ class HealthWatch(Facts):
     """The health of an account, and whether it has been well for long enough (P8.11)."""
 
     name = "health"
+    gives = Facts.gives | {"score", "signals"}
 
     async def see(
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
@@ -35,10 +36,14 @@ class HealthWatch(Facts):
         line = rules.healthy_h5 if policy.health.model == "h5" else rules.healthy
         well = await _well_since(session, known, line, day) if known else None
         long_enough = well is not None and day - well >= timedelta(days=rules.healthy_days)
+        signals = BETWEEN.join(live_on(await signals_of(session, account.id), day))
         return Seen(
             over=facts.HEALTH_RECOVERED if long_enough else "",
-            readings={"signals": BETWEEN.join(live_on(await signals_of(session, account.id), day))},
-            fields={"score": "not known" if account.health is None else account.health},
+            readings={"signals": signals},
+            fields={
+                "score": "not known" if account.health is None else account.health,
+                "signals": signals or "none",
+            },
         )
 
 
@@ -65,6 +70,7 @@ class RiskWatch(Facts):
     """The churn risk of an account, and whether it has been low for long enough (P9.7)."""
 
     name = "risk"
+    gives = Facts.gives | {"level", "signals"}
 
     async def see(
         self, session: AsyncSession, batch: Batch, account: Account, policy: Policy, opened: datetime, told: str
@@ -86,4 +92,5 @@ class RiskWatch(Facts):
                 "risk_level": standing(live).band,
                 "signal_days": (day - first).days,
             },
+            fields={"level": standing(live).band, "signals": BETWEEN.join(live) or "none"},
         )

@@ -3,6 +3,7 @@
 Pure rendering. The template folder is read once, at first use; after that nothing here touches a disk or a network.
 One folder a template (`emails/<key>/`) with `subject.txt`, `body.txt` and, for mail, `body.mjml`. A translation is a
 folder of the same files inside it, named by its locale: `emails/dunning.d0/de/`. Files beginning with `_` are shared.
+A template says in its subject what it is about, for people to choose by (`models.consent`): `{% set about = "tips" %}`.
 
 A field that is absent, or empty where the words need it, stops the letter before anything is rendered (ledger C15).
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import css_inline
 import mjml
-from jinja2 import DictLoader, Environment, StrictUndefined, meta, select_autoescape
+from jinja2 import DictLoader, Environment, StrictUndefined, meta, nodes, select_autoescape
 
 ROOT = Path(__file__).resolve().parent.parent / "emails"
 DEFAULT_LOCALE = "en"
@@ -38,6 +39,7 @@ MAY_BE_EMPTY = frozenset(
     }
 )
 
+ABOUT = "about"
 _SUBJECT, _HTML, _TEXT = "subject.txt", "body.mjml", "body.txt"
 # Line breaks and other control characters, and the marks that turn the reading direction of what follows.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]+")
@@ -175,15 +177,33 @@ class Letters:
         """The merge fields a template uses, its layout's among them."""
         return self._find(key, locale).fields
 
+    def topic_of(self, key: str) -> str:
+        """What a template says it is about; empty if it does not. Translations are about the same."""
+        self._find(key, DEFAULT_LOCALE)
+        for node in self._env.parse(self._sources[f"{key}/{_SUBJECT}"]).find_all(nodes.Assign):
+            if isinstance(node.target, nodes.Name) and node.target.name == ABOUT and isinstance(node.node, nodes.Const):
+                return str(node.node.value)
+        return ""
+
+    def locales_of(self, key: str) -> list[str]:
+        """The languages a template is written in, the default one first."""
+        self._find(key, DEFAULT_LOCALE)
+        return [DEFAULT_LOCALE, *sorted(name.partition("/")[2] for each, name in self._folders[key].items() if each)]
+
     def version_of(self, key: str, locale: str = DEFAULT_LOCALE) -> str:
         """A fingerprint of a template's words and layout, 12 hexadecimal digits (C15)."""
         return self._find(key, locale).version
 
+    def missing(self, key: str, fields: Mapping[str, str | int], locale: str = DEFAULT_LOCALE) -> set[str]:
+        """The fields without which the letter would not be written; none: it would be."""
+        folder = self._find(key, locale)
+        return _missing(folder, _values(folder, fields))
+
     def render(self, key: str, fields: Mapping[str, str | int], locale: str = DEFAULT_LOCALE) -> Letter:
         """Write the letter. Raises `UnknownTemplate` or `MissingField` before a word is written."""
         folder = self._find(key, locale)
-        values = {name: _said(fields[name]) for name in folder.fields if fields.get(name) is not None}
-        missing = {name for name in folder.fields if values.get(name, "") == "" and not _may_stay_empty(name, values)}
+        values = _values(folder, fields)
+        missing = _missing(folder, values)
         if missing:
             raise MissingField(key, missing)
         html = ""
@@ -197,6 +217,14 @@ class Letters:
             html=html,
             text=_tidy(self._env.get_template(f"{folder.name}/{_TEXT}").render(values)),
         )
+
+
+def _values(folder: _Folder, fields: Mapping[str, str | int]) -> dict[str, str | int]:
+    return {name: _said(fields[name]) for name in folder.fields if fields.get(name) is not None}
+
+
+def _missing(folder: _Folder, values: Mapping[str, str | int]) -> set[str]:
+    return {name for name in folder.fields if values.get(name, "") == "" and not _may_stay_empty(name, values)}
 
 
 def _may_stay_empty(name: str, values: Mapping[str, object]) -> bool:
@@ -233,9 +261,25 @@ def fields_of(key: str, locale: str = DEFAULT_LOCALE) -> frozenset[str]:
     return _letters().fields_of(key, locale)
 
 
+@lru_cache(maxsize=1024)
+def topic_of(key: str) -> str:
+    """What a template is about: one of `models.consent.TOPICS` or `FIXED`. Raises `UnknownTemplate`."""
+    return _letters().topic_of(key)
+
+
+def locales_of(key: str) -> list[str]:
+    """The languages a template is written in, the default one first. Raises `UnknownTemplate`."""
+    return _letters().locales_of(key)
+
+
 def version_of(key: str, locale: str = DEFAULT_LOCALE) -> str:
     """A short fingerprint of a template's words and layout, to store with what was sent (ledger C15)."""
     return _letters().version_of(key, locale)
+
+
+def missing(key: str, fields: Mapping[str, str | int], locale: str = DEFAULT_LOCALE) -> set[str]:
+    """The fields a letter lacks (C15). Raises `UnknownTemplate`."""
+    return _letters().missing(key, fields, locale)
 
 
 def render(key: str, fields: Mapping[str, str | int], locale: str = DEFAULT_LOCALE) -> Letter:

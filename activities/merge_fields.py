@@ -5,6 +5,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from models.cases import Banner, Batch, Email, Task
+from models.consent import ANY, TOPICS
 from models.links import link
 from models.picture import Person, Picture
 from models.policy import Policy
@@ -46,12 +47,14 @@ class Fields:
         effect: Email | Banner | Task,
         *,
         offer: Terms | None = None,
+        topic: str = "",
     ) -> dict[str, str | int]:
         """Every field a template may use. Dates are the local dates of whom it is written to."""
         person = picture.person("billing" if isinstance(effect, Banner) else effect.to) or Person()
         zone = zone_of(person.timezone)
         fields: dict[str, str | int] = {
             **self._always(batch, person, policy),
+            **self._ways_out(batch.account, person, topic),
             **picture.fields,
             **effect.fields,
             **{name: date_in(at, zone) for name, at in effect.dates.items()},
@@ -71,9 +74,21 @@ class Fields:
             }
         return fields
 
+    def _ways_out(self, account: str, person: Person, topic: str) -> dict[str, str]:
+        """Unsubscribing leaves marketing mail; so the link in other mail that one can leave is the way to its topic."""
+        choose = self.preferences_url(account, person, topic)
+        kept = topic in TOPICS and not TOPICS[topic].marketing
+        leave = choose if kept else self.unsubscribe_url(account, person)
+        return {"preferences_url": choose, "unsubscribe_url": leave}
+
     def unsubscribe_url(self, account: str, person: Person) -> str:
         """Where this person, or for the billing contact the whole account, opts out of marketing mail (T4.3)."""
         return link(self._public_url, self._secret, "unsubscribe", f"{account} {person.id}".strip())
+
+    def preferences_url(self, account: str, person: Person, topic: str) -> str:
+        """Where this person chooses what they get mails about; one click there leaves `topic`, if one can choose it."""
+        about = topic if topic in TOPICS else ANY
+        return link(self._public_url, self._secret, "preferences", f"{about} {account} {person.id}".strip())
 
     def _always(self, batch: Batch, person: Person, policy: Policy) -> dict[str, str | int]:
         pay = link(self._public_url, self._secret, "pay", batch.case)
@@ -100,7 +115,6 @@ class Fields:
             "days": _days(batch.since, batch.now),
             "update_url": pay,
             "reactivate_url": pay,
-            "unsubscribe_url": self.unsubscribe_url(batch.account, person),
             "app_url": policy.links.app,
             "article_url": policy.links.article,
             "tutorial_url": policy.links.tutorial,

@@ -17,6 +17,7 @@ from activities.merge_fields import Fields
 from activities.systems import Answer, TryAgain, still_fresh
 from models import ledger
 from models.cases import Batch, Email
+from models.consent import TOPICS
 from models.customers import OfferRow
 from models.database import Database
 from models.picture import Person, Picture
@@ -47,6 +48,13 @@ class Postroom:
         """The template for the decline class as it is now."""
         return effect.by_decline.get(str(picture.fields.get("decline", "")), effect.template)
 
+    def topic(self, effect: Email, picture: Picture) -> str:
+        """What the mail is about; empty for a template that is not there, which is found out when it is written."""
+        try:
+            return letters.topic_of(self.template(effect, picture))
+        except letters.UnknownTemplate:
+            return ""
+
     def recipient(self, effect: Email, picture: Picture) -> Person | None:
         """Who gets it; None if nobody there has an address."""
         person = picture.person(effect.to)
@@ -61,15 +69,23 @@ class Postroom:
 
     def write(self, effect: Email, batch: Batch, picture: Picture, offer: OfferRow | None) -> Letter:
         """Render the letter. Raises `letters.MissingField` before anything is sent (C15)."""
-        fields = self._fields.of(batch, picture, self.policy(picture), effect, offer=offer)
+        topic = self.topic(effect, picture)
+        fields = self._fields.of(batch, picture, self.policy(picture), effect, offer=offer, topic=topic)
         person = picture.person(effect.to)
         return letters.render(self.template(effect, picture), fields, locale=(person.locale if person else "") or "en")
 
-    def headers(self, effect: Email, batch: Batch, recipient: Person) -> dict[str, str]:
-        """The mail's own headers: marketing mail can be left with one click in the mail program (RFC 8058, T4.3)."""
-        if not effect.marketing:
+    def headers(self, effect: Email, batch: Batch, picture: Picture, recipient: Person) -> dict[str, str]:
+        """The mail's own headers: what one may switch off is left with one click in the mail program (RFC 8058, T4.3).
+
+        Marketing mail leads out of all marketing mail, other mail out of its topic.
+        """
+        topic = self.topic(effect, picture)
+        if effect.marketing:
+            url = self._fields.unsubscribe_url(batch.account, recipient)
+        elif topic in TOPICS:
+            url = self._fields.preferences_url(batch.account, recipient, topic)
+        else:
             return {}
-        url = self._fields.unsubscribe_url(batch.account, recipient)
         return {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 
     def message(self, effect: Email, batch: Batch, picture: Picture, letter: Letter) -> Message:
@@ -206,7 +222,7 @@ class SendGridMail:
         mail.subject = Subject(letter.subject)
         mail.content = [Content("text/plain", letter.text), Content("text/html", letter.html)]
         mail.custom_arg = [CustomArg("effect", effect.key), CustomArg("case", batch.case)]
-        mail.header = [Header(*each) for each in self._postroom.headers(effect, batch, recipient).items()]
+        mail.header = [Header(*each) for each in self._postroom.headers(effect, batch, picture, recipient).items()]
         # A rewritten link would no longer be the signed one, and would pass through a third party.
         mail.tracking_settings = TrackingSettings(click_tracking=ClickTracking(False, False))
         return mail

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC
-from typing import Any
+from typing import Any, Final
 
 from models import facts
 from models.cases import Reading
@@ -11,6 +11,20 @@ from models.invoices import Invoice, id_of
 from models.money import total
 from models.picture import Card, Owed, Person, Picture
 from models.tables import Account
+
+GIVES: Final = frozenset(
+    {
+        "card_last4",
+        "amount",
+        "invoice_number",
+        "decline",
+        "next_attempt",
+        "attempts",
+        "decline_code",
+        "account_name",
+    }
+)
+"""The merge fields that a look at invoices gives (C15)."""
 
 
 def owed_of(invoice: Invoice, raw: dict[str, Any], tries_of_ours: int, refused: set[str]) -> Owed:

@@ -5,11 +5,11 @@ from typing import Any
 from alembic import context
 from sqlmodel import AutoString, SQLModel
 
-from models import contact_rows, crm_rows, customers, tables
+from models import consent_rows, contact_rows, crm_rows, customers, tables
 from models.health import rows
 
-TABLES = (tables, customers, contact_rows, crm_rows, rows)
-"""Imported for the tables that they put into the metadata."""
+TABLES = (tables, customers, contact_rows, consent_rows, crm_rows, rows)
+"""Imported because the imports fill the metadata."""
 
 
 def plain_text(kind: str, obj: Any, _autogen: Any) -> str | bool:

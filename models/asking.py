@@ -64,6 +64,8 @@ class Asked:
     """Today's, of the account's segment."""
     touch: Touch | None = None
     """Where the effect is a contact with the customer."""
+    topic: str = ""
+    """What a mail is about, as its template says; empty where nobody said."""
 
 
 Rule = Callable[[Asked], Awaitable[Held | None]]

@@ -9,7 +9,8 @@ from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import ledger
-from models.tables import UNSETTLED, CaseRow, EffectRow, Message, TaskRow, wall
+from models.tables import UNSETTLED, CaseRow, EffectRow, TaskRow, wall
+from models.told import mail_of
 
 Word = Literal["done", "not_done"]
 WORDS: Final[tuple[Word, ...]] = ("done", "not_done")
@@ -17,6 +18,9 @@ WORDS: Final[tuple[Word, ...]] = ("done", "not_done")
 APPLY_OFFER: Final = "apply_offer"
 """The kind of effect whose fate is a reading of the same name: a person has to see where it is not `done`."""
 _TASK: Final = "/in_doubt"
+FOUND_BY_A_PERSON: Final = (
+    "A person found that this mail arrived. Its words were not kept, for the answer to sending it was lost."
+)
 
 
 class NotInDoubt(LookupError):
@@ -60,7 +64,12 @@ async def settle(
         if case:
             case.readings = {**case.readings, APPLY_OFFER: state}
             session.add(case)
-    await ledger.settle(session, key, state, reason, detail)
+    settled = await ledger.settle(session, key, state, reason, detail)
+    await close_task(session, key, settled)
+
+
+async def close_task(session: AsyncSession, key: str, state: str) -> None:
+    """Close the task in which a person was asked about an effect, once its fate is known."""
     if state in ("done", "refused", "dropped"):
         await ledger.finish_task(session, task_of(key), "done" if state == "done" else "not_done", wall())
 
@@ -84,21 +93,8 @@ async def decide(session: AsyncSession, key: str, word: str, by: str) -> EffectR
     state: ledger.State = "done" if word == "done" else "refused"
     await settle(session, key, state, f"{word.replace('_', ' ')}: {by} says so", {"settled_by": by})
     if row.kind == "email" and state == "done":
-        await ledger.insert_once(session, _mail(row))
+        await ledger.insert_once(session, mail_of(row, FOUND_BY_A_PERSON))
     return row
-
-
-def _mail(row: EffectRow) -> Message:
-    return Message(
-        key=row.key,
-        account_id=row.account_id,
-        case_id=row.case_id,
-        channel="email",
-        template=str(row.what.get("template", "")),
-        subject=row.title,
-        text="A person found that this mail arrived. Its words were not kept, for the answer to sending it was lost.",
-        at=row.at,
-    )
 
 
 async def ask_a_person(session: AsyncSession, row: EffectRow, title: str, body: str, owner: str, due: datetime) -> bool:

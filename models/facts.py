@@ -43,6 +43,13 @@ ONBOARDING_STALLED: Final = "onboarding.stalled"
 
 SUBSCRIPTION_REACTIVATED: Final = "subscription.reactivated"
 UNSUBSCRIBED: Final = "contact.unsubscribed"
+PREFERENCES: Final = "contact.preferences"
+"""A person chose which topics they want mails about; `topics` in the event's data says yes or no to each."""
+
+MAIL_BOUNCED: Final = "mail.bounced"
+MAIL_DROPPED: Final = "mail.dropped"
+MAIL_REPORTED: Final = "mail.reported_as_spam"
+"""Said by the mail provider of a mail of ours; the object is the effect's key."""
 
 HEALTH_SCORED: Final = "health.scored"
 """An account's health score was computed elsewhere; the value is 0 to 100."""

@@ -1,7 +1,8 @@
 """The send gate: may this effect happen now? Asked in the transaction that claims it, so the answer is still true.
 
 Every rule answers go (None), wait or drop, with its name and a reason for the ledger. docs/contact-rules.md says in
-words what they come to. Rules about contacts with customers are in files of their own: holds, precedence, hours, caps.
+words what they come to. Rules about contacts with customers are in files of their own: holds, consent, precedence,
+hours, caps.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from models.asking import Asked, Held, LookAgain, Rule, one_at_a_time
 from models.caps import no_message_too_often, the_caps_hold
 from models.cases import Batch, CancelSubscription, Charge, Email, Offer, SetAccess, Task
+from models.consent import the_address_takes_mail, the_topic_is_wanted
 from models.customers import Contact, OfferRow
 from models.declines import broken_rule
 from models.holds import nothing_is_on_hold
@@ -192,7 +194,9 @@ RULES: Final[tuple[Rule, ...]] = (
     the_card_may_be_charged,
     it_changes_something,
     nothing_else_is_due,
+    the_address_takes_mail,
     nobody_opted_out,
+    the_topic_is_wanted,
     no_favours_in_trouble,
     nobody_more_urgent_speaks,
     the_offer_is_allowed,

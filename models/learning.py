@@ -8,14 +8,14 @@ import orjson
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models import counting, doubts, facts, found, ledger, loading, parking
+from models import consent, counting, doubts, facts, found, ledger, loading, mail_events, parking
 from models.columns import AccountColumns, BadRow, ContactColumns, read_row
 from models.counting import USAGE
 from models.customers import ChecklistItem, Contact, Contract, OfferRow
 from models.health import alerts
 from models.health.metrics import BadMetric
 from models.health.recording import record_metrics
-from models.tables import OURSELVES, Account, InboxEvent
+from models.tables import OURSELVES, SENDGRID, Account, InboxEvent
 
 HANDOFF: Final = ("goals", "stakeholders", "promised", "terms", "technical_contact")
 """What sales hands over before a guided or white-glove onboarding (P7.3)."""
@@ -26,16 +26,20 @@ class BadFact(ValueError):
     """The fact does not say what it must; the message names the field and what it may hold."""
 
 
-async def learn(session: AsyncSession, event: InboxEvent) -> None:
-    """Take in what an event says, once, however often it is delivered.
+async def learn(session: AsyncSession, event: InboxEvent, lead: str = "") -> None:
+    """Take in what an event says, once, however often it is delivered. `lead` gets tasks of accounts without a CSM.
 
     Raises:
         BadFact: a field that this kind of fact needs is missing or of the wrong shape.
     """
     lesson = LESSONS.get(event.kind)
-    if lesson is None or event.learned:
+    told_by_mail = event.kind in mail_events.LEARNED and event.source == SENDGRID
+    if event.learned or not (lesson or told_by_mail):
         return
-    await lesson(session, event, _said(event))
+    if lesson:
+        await lesson(session, event, _said(event))
+    else:
+        await mail_events.learn(session, event, _said(event), lead)
     event.learned = True
     session.add(event)
 
@@ -154,6 +158,17 @@ async def _opted_out(session: AsyncSession, event: InboxEvent, said: Mapping[str
         session.add(person)
 
 
+async def _chose(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
+    topics = said.get("topics")
+    expected = f"expected yes or no (true, false) for some of {', '.join(consent.TOPICS)}"
+    if not isinstance(topics, dict) or not topics:
+        raise BadFact(f"{event.kind}: topics is missing; {expected}")
+    for name, wanted in topics.items():
+        if name not in consent.TOPICS or not isinstance(wanted, bool):
+            raise BadFact(f"{event.kind}: topics.{name[:60]} is none of ours, or neither true nor false; {expected}")
+    await consent.choose(session, event.account_id, event.object_id, topics, event.occurred_at)
+
+
 async def _task_done(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     await ledger.finish_task(session, event.object_id, event.value or "done", event.occurred_at)
     asked_about = doubts.effect_asked_about(event.object_id)
@@ -250,6 +265,7 @@ LESSONS: Final[dict[str, Lesson]] = {
     facts.RENEWAL_LOST: _renewal_lost,
     facts.RENEWAL_LAPSED: _renewal_lapsed,
     facts.UNSUBSCRIBED: _opted_out,
+    facts.PREFERENCES: _chose,
     facts.TASK_DONE: _task_done,
     facts.OFFER_ACCEPTED: _offer_answered,
     facts.OFFER_DECLINED: _offer_answered,

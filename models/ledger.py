@@ -15,6 +15,7 @@ from models.gate import BEFORE_THE_END, Asked, Held, LookAgain, ask, news_count
 from models.picture import Picture
 from models.policy import Policy
 from models.tables import Attempt, CaseNote, CaseRow, CaseSubject, EffectRow, TaskRow, wall
+from models.told import TOLD, mail_of
 from models.touch import touch_of, why_it_went
 
 State = Literal["claimed", "done", "refused", "dropped", "in_doubt"]
@@ -64,8 +65,9 @@ async def claim(
     parting: bool,
     detail: dict[str, Any],
     policy: Policy,
+    topic: str = "",
 ) -> tuple[EffectRow | Held, bool]:
-    """Take the key of an effect, after asking the gate in this same transaction.
+    """Take the key of an effect, after asking the gate in this same transaction. `topic` is what a mail is about.
 
     Returns the row and whether this call claimed it; a row that was there before is settled, or somebody else's.
     Instead of the row, what holds the effect back, if the gate wants it later; that is kept as a deferral.
@@ -78,7 +80,7 @@ async def claim(
     if known:
         return known, False
     touch = await touch_of(session, batch, effect, picture, policy)
-    asked = Asked(session, case, batch, effect, picture, parting, policy, touch)
+    asked = Asked(session, case, batch, effect, picture, parting, policy, touch, topic)
     # The moment the gate is asked, not the moment it has answered: news that comes in between is later than the claim.
     asked_at = wall()
     held = await ask(asked)
@@ -167,15 +169,34 @@ async def done_keys(session: AsyncSession, keys: list[str]) -> set[str]:
 
 async def settle(
     session: AsyncSession, key: str, state: State, reason: str = "", detail: dict[str, Any] | None = None
-) -> None:
-    """Write down how an effect ended. What is settled stays settled, but what was in doubt may be found out."""
+) -> str:
+    """Write down how an effect ended; the state it is in then. What is settled stays settled, but what was in doubt
+    may be found out, and what the mail provider has told of a mail already is no doubt any more."""
     row = await session.get(EffectRow, key, with_for_update=True)
     if row is None or row.state in ("done", "refused", "dropped"):
-        return
+        return row.state if row else state
+    told = str(row.detail.get("told", ""))
+    if state == "in_doubt" and told in TOLD:
+        state, reason = TOLD[told], f"SendGrid's event: {told}"
     # Why a contact was allowed stays with it, unless there is more to say of how it ended.
     row.state, row.reason, row.wall_settled_at = state, reason or row.reason, wall()
     row.detail = {**row.detail, **(detail or {})}
     session.add(row)
+    if state == "done" and row.detail.get("told"):
+        await insert_once(session, mail_of(row, "SendGrid has this mail. Its words were not kept."))
+    return state
+
+
+async def told_of(session: AsyncSession, row: EffectRow, word: str) -> str:
+    """Note on a locked row what the provider told of its mail (one of `TOLD`): the state it is in then.
+
+    A mail still being handed over keeps its claim: the answer may be on its way, and says more than the event.
+    """
+    if row.state in ("claimed", "in_doubt") or (row.state == "done" and word in ("bounced", "dropped")):
+        row.detail = {**row.detail, "told": word}
+        session.add(row)
+        await session.flush()
+    return await settle(session, row.key, "in_doubt") if row.state == "in_doubt" else row.state
 
 
 async def unsettled(session: AsyncSession, batch: Batch) -> list[EffectRow]:

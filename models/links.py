@@ -4,8 +4,8 @@ from typing import Final, Literal
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
-Purpose = Literal["pay", "offer", "unsubscribe"]
-DAYS: Final[dict[Purpose, int]] = {"pay": 90, "offer": 90, "unsubscribe": 3650}
+Purpose = Literal["pay", "offer", "unsubscribe", "preferences"]
+DAYS: Final[dict[Purpose, int]] = {"pay": 90, "offer": 90, "unsubscribe": 3650, "preferences": 365}
 """How long a link of each purpose can be followed."""
 
 
@@ -14,7 +14,8 @@ class BadLink(ValueError):
 
 
 def link(public_url: str, secret: str, purpose: Purpose, subject: str) -> str:
-    """A link for one purpose: to pay for a case, to answer an offer, to stop mails to an account or contact."""
+    """A link for one purpose: to pay for a case, to answer an offer, to stop mails to an account or contact,
+    to choose what they get mails about."""
     return f"{public_url.rstrip('/')}/{purpose}/{_signer(secret, purpose).dumps(subject)}"
 
 

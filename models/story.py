@@ -7,6 +7,8 @@ from typing import Final
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from models.consent import TOPICS, WHY
+from models.consent_rows import Suppression, TopicChoice
 from models.contact_rows import Deferral, Hold
 from models.customers import OfferRow
 from models.tables import Account, CaseNote, CaseRow, EffectRow, TaskRow
@@ -27,8 +29,9 @@ class NoSuchAccount(LookupError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One line. `what`: sent, not sent, waits, in doubt, under way, done, not done, case, task, offer, said, hold.
+    """One line.
 
+    `what`: sent, not sent, waits, in doubt, under way, done, not done, case, task, offer, said, hold, address.
     `rule` is the gate's, where it decided; `key` the effect's, where there is one.
     """
 
@@ -91,6 +94,11 @@ async def story_of(session: AsyncSession, account: str) -> Story:
             terms = f"{offer.pct} % off for {offer.months} months" if offer.what == "discount" else "a pause"
             answered = Entry(offer.answered_at, "offer", f"{terms}: {offer.state}", "", "", offer.case_id, offer.key)
             lines.append((offer.answered_at, 1, answered))
+    told = select(Suppression).where(Suppression.account_id == account).order_by(col(Suppression.at))
+    lines += [(entry.at, 3, entry) for row in (await session.exec(told)).all() for entry in _suppression(row)]
+    chosen = select(TopicChoice).where(TopicChoice.account_id == account)
+    order = (col(TopicChoice.contact_id), col(TopicChoice.topic))
+    lines += [(row.at, 1, _choice(row)) for row in (await session.exec(chosen.order_by(*order))).all()]
     for hold in await _holds(session, account):
         lines += [(entry.at, 1, entry) for entry in _hold(hold)]
     lines += [(row.ended_at, 3, _ended(row)) for row in cases if row.ended_at]
@@ -109,7 +117,23 @@ def _effect(row: EffectRow) -> Entry:
     what = STATES[row.state]
     if row.kind not in CONTACTS or not row.nature:
         what = what.replace("sent", "done")
-    return Entry(row.at, what, row.title, row.reason, row.rule, row.case_id, row.key)
+    told = row.detail.get("told", "") if row.state == "done" else ""
+    why = f"{row.reason}; SendGrid: {told}" if told in ("bounced", "dropped") else row.reason
+    return Entry(row.at, what, row.title, why, row.rule, row.case_id, row.key)
+
+
+def _suppression(row: Suppression) -> list[Entry]:
+    said = f"told of {row.effect}" + (f": {row.said}" if row.said else "")
+    found = [Entry(row.at, "address", WHY[row.why], said, f"address_{row.why}")]
+    if row.wall_lifted_at:
+        found.append(Entry(row.wall_lifted_at, "address", "the address is written to again", f"by {row.lifted_by}"))
+    return found
+
+
+def _choice(row: TopicChoice) -> Entry:
+    title = TOPICS[row.topic].title if row.topic in TOPICS else row.topic
+    wants = "wants mails" if row.wanted else "wants no mails"
+    return Entry(row.at, "said", f"{wants} about {title!r}", f"by {row.contact_id or 'the billing contact'}")
 
 
 def _deferral(row: Deferral) -> Entry:

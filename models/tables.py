@@ -20,8 +20,9 @@ STRIPE: Final = "stripe"
 OURSELVES: Final = "holdfast"
 EVENTS: Final = "events"
 SEGMENT: Final = "segment"
+SENDGRID: Final = "sendgrid"
 """Sources of inbox rows: the billing provider, what our own runs and scans put on record, the company's own systems,
-and its product analytics."""
+its product analytics, and the mail provider."""
 
 
 UNSETTLED: Final = "state IN ('claimed', 'in_doubt')"

@@ -56,10 +56,10 @@ class Simulator:
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         await self.courier.open()
-        await self.sendgrid.open()
+        await self.sendgrid.post.open()
         yield
         await self.courier.close()
-        await self.sendgrid.close()
+        await self.sendgrid.post.close()
 
     async def reset(self, seed: int) -> None:
         """Start again with an empty world."""

@@ -71,7 +71,7 @@ async def state(sim: Simulator, body: Json) -> Json:
         "webhook_manners": asdict(sim.courier.manners),
         "faults": [asdict(rule) for rule in sim.faults.rules],
         "mails": len(sim.sendgrid.mailbox),
-        "mail_events": sim.sendgrid.events_sent,
+        "mail_events": sim.sendgrid.post.sent,
         "product_calls": len(sim.product.calls),
         "charge_attempts": len(sim.world.ledger),
         "received": sum(sim.world.received.values()),
@@ -109,7 +109,7 @@ async def reset(sim: Simulator, body: Json) -> Json:
 @act("POST", "settle")
 async def settle(sim: Simulator, body: Json) -> Json:
     await sim.courier.settled()
-    await sim.sendgrid.settled()
+    await sim.sendgrid.post.settled()
     return asdict(sim.courier.counters)
 
 
@@ -278,12 +278,24 @@ async def mailbox(sim: Simulator, body: Json) -> Json:
 
 @act("GET", "sendgrid")
 async def sendgrid(sim: Simulator, body: Json) -> Json:
-    return {"public_key": sim.sendgrid.public_key, **asdict(sim.sendgrid.settings)}
+    return {"public_key": sim.sendgrid.post.public_key, **asdict(sim.sendgrid.settings)}
 
 
 @act("POST", "sendgrid")
 async def set_sendgrid(sim: Simulator, body: Json) -> Json:
     return asdict(sim.sendgrid.configure(body))
+
+
+@act("POST", "sendgrid/release")
+async def release_events(sim: Simulator, body: Json) -> Json:
+    """Let go the events that were held."""
+    return {"batches": sim.sendgrid.post.release(sim.sendgrid.settings)}
+
+
+@act("POST", "sendgrid/reader")
+async def reader_does(sim: Simulator, body: Json) -> Json:
+    """{"event": spamreport, unsubscribe, group_unsubscribe, bounce ..., "to"}: about the newest mail to an address."""
+    return sim.sendgrid.reader_does(body["event"], body["to"])
 
 
 @act("GET", "product")

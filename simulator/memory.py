@@ -145,7 +145,7 @@ class Memory:
             "number": self._number,
             "world": {name: value for name, value in vars(sim.world).items() if name not in NOT_OURS},
             "idempotency": sim.stripe.idempotency.kept,
-            "mail": (sim.sendgrid.settings, sim.sendgrid.mailbox, sim.sendgrid.dice, sim.sendgrid.private_key()),
+            "mail": (sim.sendgrid.settings, sim.sendgrid.mailbox, sim.sendgrid.dice, sim.sendgrid.post.private_key()),
             "calls": sim.product.calls,
             "webhooks": (sim.courier.manners, sim.courier.counters, sim.courier.dice),
             "under_way": [delivery.event for delivery in sim.courier.under_way],
@@ -158,7 +158,7 @@ class Memory:
         vars(sim.world).update(kept["world"])
         sim.stripe.idempotency.kept = kept["idempotency"]
         sim.sendgrid.settings, sim.sendgrid.mailbox, sim.sendgrid.dice, key = kept["mail"]
-        sim.sendgrid.use_key(key)
+        sim.sendgrid.post.use_key(key)
         sim.product.calls = kept["calls"]
         manners, sim.courier.counters, sim.courier.dice = kept["webhooks"]
         sim.courier.configure(asdict(manners))

@@ -167,6 +167,15 @@ class SimulatorControl:
         found: Json = await self.call("GET", "sendgrid")
         return found
 
+    async def release_mail_events(self) -> None:
+        """Post the events that were held back."""
+        await self.call("POST", "sendgrid/release")
+
+    async def reader_does(self, event: str, to: str) -> Json:
+        """Tell SendGrid's event (spamreport, unsubscribe, bounce ...) about the newest mail to an address."""
+        told: Json = await self.call("POST", "sendgrid/reader", event=event, to=to)
+        return told
+
     async def product_calls(self) -> list[Json]:
         """Access webhooks the customer's product got."""
         calls: list[Json] = (await self.call("GET", "product"))["calls"]

@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import random
 import re
-import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 import orjson
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from simulator.errors import ApiError
 from simulator.faults import CutConnection, CutMidway, Faults, Rule
+from simulator.sendgrid_events import EventPost, MailSettings
 from simulator.world import World
 
 Json = dict[str, Any]
-SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
+BOUNCE = {"reason": "550 no such user", "status": "5.1.1", "type": "bounce"}
 UNIQUE_ARG = re.compile(r"\(?unique_args\['(?P<name>[^']+)'\]=\"(?P<value>[^\"]*)\"\)?")
 """The one query of the Email Activity API that is played."""
-TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
-
-
-@dataclass
-class MailSettings:
-    """`suppressed` addresses are dropped, `bouncing` ones bounce; `duplicate` is a probability per event batch.
-
-    `activity`: whether the account has bought the Email Activity API. `scopes` are what the key may do.
-    """
-
-    activity: bool = False
-    scopes: list[str] = field(default_factory=lambda: ["mail.send"])
-    event_url: str | None = None
-    duplicate: float = 0.0
-    suppressed: list[str] = field(default_factory=list)
-    bouncing: list[str] = field(default_factory=list)
-    max_attempts: int = 8
-    retry_base_seconds: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -70,33 +48,17 @@ class SendGrid:
     def __init__(self, world: World, faults: Faults) -> None:
         self._world = world
         self._faults = faults
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._session: aiohttp.ClientSession | None = None
+        self.post = EventPost()
         self._reset_state()
 
     def _reset_state(self) -> None:
         self.settings = MailSettings()
         self.mailbox: list[Mail] = []
-        self.events_sent = 0
         self.dice = random.Random(self._world.seed + 3)
-
-    async def open(self) -> None:
-        """Get ready to send events."""
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
-
-    async def close(self) -> None:
-        """Drop what is under way."""
-        await self.reset()
-        if self._session is not None:
-            await self._session.close()
 
     async def reset(self) -> None:
         """Empty the mailbox and forget settings; the signing key stays."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.post.reset()
         self._reset_state()
 
     def configure(self, changes: Json) -> MailSettings:
@@ -107,24 +69,19 @@ class SendGrid:
         self.settings = MailSettings(**{**asdict(self.settings), **changes})
         return self.settings
 
-    @property
-    def public_key(self) -> str:
-        """Base64 DER, as SendGrid's settings page shows it."""
-        encoded = self._key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        return base64.b64encode(encoded).decode()
+    def reader_does(self, kind: str, to: str) -> Json:
+        """Tell an event of the newest mail to an address: a spam report, an unsubscribing, a bounce that comes late.
 
-    def private_key(self) -> bytes:
-        """The signing key, for whoever keeps it."""
-        plain = serialization.NoEncryption()
-        return self._key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, plain)
-
-    def use_key(self, key: bytes) -> None:
-        """Sign with a key that was kept."""
-        loaded = serialization.load_der_private_key(key, None)
-        if isinstance(loaded, ec.EllipticCurvePrivateKey):
-            self._key = loaded
+        Raises:
+            ApiError: no mail went there.
+        """
+        mail = next((each for each in reversed(self.mailbox) if to in each.to), None)
+        if mail is None:
+            raise ApiError(400, f"no mail went to {to!r}")
+        extra = BOUNCE if kind == "bounce" else {}
+        event = self._event(mail, to, kind, **extra)
+        self.post.tell([event], self.settings, self.dice)
+        return event
 
     async def answer(self, request: Request) -> Response:
         """One HTTP exchange on /v3/."""
@@ -205,16 +162,14 @@ class SendGrid:
             reachable = [address for address in mail.to if address not in self.settings.suppressed]
             if reachable:
                 self.mailbox.append(mail)
-            if self.settings.event_url is not None:
-                self._tell(
-                    self.settings.event_url, [event for address in mail.to for event in self._events(mail, address)]
-                )
+            events = [event for address in mail.to for event in self._events(mail, address)]
+            self.post.tell(events, self.settings, self.dice)
 
     def _events(self, mail: Mail, address: str) -> list[Json]:
         if address in self.settings.suppressed:
             return [self._event(mail, address, "dropped", reason="Bounced Address")]
         last = "bounce" if address in self.settings.bouncing else "delivered"
-        extra = {"reason": "550 no such user", "status": "5.1.1", "type": "bounce"} if last == "bounce" else {}
+        extra = BOUNCE if last == "bounce" else {}
         return [self._event(mail, address, "processed"), self._event(mail, address, last, **extra)]
 
     def _event(self, mail: Mail, address: str, kind: str, **extra: str) -> Json:
@@ -227,40 +182,6 @@ class SendGrid:
             "timestamp": self._world.now(),
             **extra,
         }
-
-    def _tell(self, url: str, events: list[Json]) -> None:
-        copies = 2 if self.dice.random() < self.settings.duplicate else 1
-        for _ in range(copies):
-            task = asyncio.create_task(self._deliver(url, orjson.dumps(events)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _deliver(self, url: str, body: bytes) -> None:
-        if self._session is None:
-            raise RuntimeError("SendGrid is not open")
-        for attempt in range(self.settings.max_attempts):
-            if attempt:
-                await asyncio.sleep(self.settings.retry_base_seconds * 2 ** (attempt - 1))
-            timestamp = str(int(time.time()))
-            signed = self._key.sign(timestamp.encode() + body, ec.ECDSA(hashes.SHA256()))
-            headers = {
-                "Content-Type": "application/json",
-                SIGNATURE_HEADER: base64.b64encode(signed).decode(),
-                TIMESTAMP_HEADER: timestamp,
-            }
-            try:
-                async with self._session.post(url, data=body, headers=headers) as answer:
-                    await answer.read()
-                    if answer.status < 300:
-                        self.events_sent += 1
-                        return
-            except (aiohttp.ClientError, TimeoutError, OSError):
-                continue
-
-    async def settled(self) -> None:
-        """Wait until all events are delivered or given up."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
 
 
 def mail_problems(body: Any) -> list[Json]:

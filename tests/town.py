@@ -37,6 +37,8 @@ from models.tables import CaseRow, EffectRow, InboxEvent, Message
 from simulator.running import SimulatorControl
 from web.app import WebSettings, create_app
 from web.events import EventsEndpoint
+from web.sendgrid import SendGridEndpoint
+from web.sendgrid_signature import public_keys
 from web.webhooks import StripeEndpoint
 from workers.authoring import catalogue_for_the_web
 from workers.connect import playbook_worker
@@ -192,6 +194,10 @@ class Town:
         """The run of a case."""
         return self.client.get_workflow_handle(case)
 
+    async def hear_of_mails(self, **manners: Any) -> None:
+        """From now on SendGrid posts its events to us, with these manners (see sendgrid_events.MailSettings)."""
+        await self.simulator.sendgrid(event_url=f"{self.url}/webhooks/sendgrid", **manners)
+
     # What one can see.
 
     async def rows(self, table: type[SQLModel], **where: Any) -> list[Any]:
@@ -323,6 +329,7 @@ async def town(
         LINK_SECRET,
         catalogue=catalogue_for_the_web,
         events=EventsEndpoint((EVENTS_SECRET,), heard_kinds(), rules.default.usage),
+        sendgrid=SendGridEndpoint(public_keys((await simulator.sendgrid())["public_key"])),
     )
     app = create_app(database, web)
     config = uvicorn.Config(app, port=0, log_level="critical", access_log=False, ws="none", lifespan="off")

@@ -26,7 +26,12 @@ SCOPES: Final = ("all", "playbook", "account")
 
 
 def account_routes(
-    database: Database, secret: str, temporal_ui: str, playbooks: Sequence[str], rules: Segments
+    database: Database,
+    secret: str,
+    temporal_ui: str,
+    temporal_namespace: str,
+    playbooks: Sequence[str],
+    rules: Segments,
 ) -> APIRouter:
     """`/accounts/{id}` and `/holds`. What is pressed is signed, so that no page elsewhere can press it."""
     router = APIRouter()
@@ -61,6 +66,7 @@ def account_routes(
             "story": story,
             "who": row and care_of(row, rules),
             "temporal_ui": temporal_ui,
+            "temporal_namespace": temporal_namespace,
             "money": money,
             "held": held,
             "button": button("release" if held else "hold", "account", named),

@@ -59,6 +59,11 @@ SEGMENT_ANSWERS: Final[Answers] = {
     **OFF,
     200: {**_JSON, "description": "Every call is on disk, or is nothing for us."},
 }
+SENDGRID_ANSWERS: Final[Answers] = {
+    **WEBHOOK_ANSWERS,
+    **OFF,
+    200: {**_JSON, "description": "How many events are on disk, settled a doubt, or mean nothing to us."},
+}
 API_ANSWERS: Final[Answers] = {
     200: {**_JSON, "description": "The row is on disk."},
     400: _refused("Not a JSON object."),
@@ -101,6 +106,13 @@ UNSUBSCRIBE_ANSWERS: Final[Answers] = {
     413: _page("The body is too large."),
     **PAGE_ANSWERS,
 }
+PREFERENCES_ANSWERS: Final[Answers] = {
+    200: _page("A box for each topic; after saving, what was kept."),
+    400: _page("The link is not valid, or nothing was chosen."),
+    404: _page("The link cannot even be one."),
+    413: _page("The body is too large."),
+    **PAGE_ANSWERS,
+}
 LINK_ANSWERS: Final[Answers] = {
     200: _page("The terms of the offer, or what became of it."),
     400: _page("The link is not valid, or nothing was chosen."),
@@ -111,6 +123,13 @@ LINK_ANSWERS: Final[Answers] = {
 }
 ANSWER_ANSWERS: Final[Answers] = {413: _page("The body is too large."), **LINK_ANSWERS}
 CATALOGUE_ANSWERS: Final[Answers] = {200: _page("Every playbook."), **STAFF, **LIMITED}
+TEMPLATES_ANSWERS: Final[Answers] = {200: _page("Every template."), **STAFF, **LIMITED}
+SAMPLE_ANSWERS: Final[Answers] = {
+    200: _page("One template, with sample words."),
+    404: _page("There is no such template in this language."),
+    **STAFF,
+    **LIMITED,
+}
 PICTURE_ANSWERS: Final[Answers] = {
     200: {"content": {"image/svg+xml": {}}, "description": "A timeline."},
     404: {"content": {"text/plain": {}}, "description": "There is no playbook of this name."},

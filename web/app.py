@@ -20,10 +20,13 @@ from web.customer_pages import customer_routes
 from web.events import EventsEndpoint, event_routes
 from web.metrics import Measured, WebMetrics, metrics_routes
 from web.pages import no_such_page, page_routes
+from web.preferences import preference_routes
 from web.rate_limits import RateLimited, RateLimits, route_class
 from web.security_headers import SecurityHeaders, security_headers
 from web.segment import SegmentEndpoint, segment_routes
+from web.sendgrid import SendGridEndpoint, sendgrid_routes
 from web.staff import StaffOnly
+from web.templates_page import Samples, template_routes
 from web.webhooks import StripeEndpoint, stripe_routes
 
 log = structlog.get_logger()
@@ -36,11 +39,14 @@ class WebSettings:
     stripe: StripeEndpoint
     link_secret: str
     temporal_ui: str = ""
+    temporal_namespace: str = "default"
     public_url: str = ""
     limits: RateLimits = field(default_factory=RateLimits)
     catalogue: Catalogue | None = None
+    samples: Samples | None = None
     events: EventsEndpoint = field(default_factory=EventsEndpoint)
     segment: SegmentEndpoint = field(default_factory=SegmentEndpoint)
+    sendgrid: SendGridEndpoint = field(default_factory=SendGridEndpoint)
     api_tokens: Sequence[str] = ()
     staff_password: str = ""
     """Empty: staff pages are shown to this machine only."""
@@ -61,19 +67,22 @@ def create_app(database: Database, settings: WebSettings) -> FastAPI:
 
     app = FastAPI(title="Holdfast", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(stripe_routes(database, settings.stripe))
+    app.include_router(sendgrid_routes(database, settings.sendgrid))
     app.include_router(event_routes(database, settings.events))
     app.include_router(segment_routes(database, settings.segment))
     app.include_router(api_routes(database, settings.api_tokens))
-    app.include_router(page_routes(database, settings.link_secret, settings.temporal_ui))
+    runs = settings.temporal_ui, settings.temporal_namespace
+    app.include_router(page_routes(database, settings.link_secret, *runs))
     app.include_router(customer_routes(database, settings.link_secret))
-    app.include_router(
-        account_routes(database, settings.link_secret, settings.temporal_ui, settings.playbooks, settings.segments)
-    )
+    app.include_router(preference_routes(database, settings.link_secret))
+    app.include_router(account_routes(database, settings.link_secret, *runs, settings.playbooks, settings.segments))
 
     app.include_router(book_routes(database, settings.books))
     app.include_router(metrics_routes(database, settings.metrics))
     if settings.catalogue:
         app.include_router(catalogue_routes(settings.catalogue))
+    if settings.samples:
+        app.include_router(template_routes(settings.samples))
 
     @app.get("/healthz", responses=HEALTH_ANSWERS)
     async def healthz() -> JSONResponse:

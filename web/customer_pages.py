@@ -19,6 +19,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from models import facts, ledger
 from models.customers import Contact, OfferRow
 from models.database import Database
+from models.learning import learn
 from models.links import BadLink, Purpose, subject_of
 from models.tables import OURSELVES, Account, CaseRow, InboxEvent, wall
 from web.answers import ANSWER_ANSWERS, LINK_ANSWERS, UNSUBSCRIBE_ANSWERS, in_path
@@ -59,14 +60,14 @@ def customer_routes(database: Database, link_secret: str) -> APIRouter:
     async def see(request: Request) -> Response:
         """Show the terms and two buttons. Nothing is accepted by looking."""
         try:
-            key = _subject(link_secret, "offer", request.path_params["token"])
+            key = subject_in(link_secret, "offer", request.path_params["token"])
             async with database.reading() as session:
                 offer = await _open_offer(session, key)
         except Notice as notice:
-            return _page(request, notice)
+            return page(request, notice)
         except (SQLAlchemyError, OSError) as error:
-            return _later(request, error)
-        return _private(PAGES.TemplateResponse(request, "offer.html", {"offer": offer}))
+            return later(request, error)
+        return private(PAGES.TemplateResponse(request, "offer.html", {"offer": offer}))
 
     @router.post("/offer/{token}", responses=ANSWER_ANSWERS, openapi_extra=in_path("token"))
     async def answer(request: Request) -> Response:
@@ -75,66 +76,76 @@ def customer_routes(database: Database, link_secret: str) -> APIRouter:
         The form's `answer` is `accept` or `decline`; for a pause `months` is how many of those offered are wanted.
         """
         try:
-            key = _subject(link_secret, "offer", request.path_params["token"])
-            form = await _form(request)
+            key = subject_in(link_secret, "offer", request.path_params["token"])
+            form = await form_in(request)
             kind = ANSWERS.get(form.get("answer", ""))
             if kind is None:
                 raise Notice(400, "Nothing was chosen", "Please go back and choose one of the two buttons.")
             async with database.writing() as session:
                 await _answer(session, key, kind, form.get("months", ""))
         except Notice as notice:
-            return _page(request, notice)
+            return page(request, notice)
         except (SQLAlchemyError, OSError) as error:
-            return _later(request, error)
-        return _page(request, Notice(200, "Thank you", THANKS[kind]))
+            return later(request, error)
+        return page(request, Notice(200, "Thank you", THANKS[kind]))
 
     @router.get("/unsubscribe/{token}", responses=UNSUBSCRIBE_ANSWERS, openapi_extra=in_path("token"))
     async def ask(request: Request) -> Response:
         """Show one button. Nothing is recorded by looking."""
         try:
-            _subject(link_secret, "unsubscribe", request.path_params["token"])
+            subject_in(link_secret, "unsubscribe", request.path_params["token"])
         except Notice as notice:
-            return _page(request, notice)
-        return _private(PAGES.TemplateResponse(request, "unsubscribe.html"))
+            return page(request, notice)
+        return private(PAGES.TemplateResponse(request, "unsubscribe.html"))
 
     @router.post("/unsubscribe/{token}", responses=UNSUBSCRIBE_ANSWERS, openapi_extra=in_path("token"))
-    async def unsubscribe(request: Request) -> Response:
+    async def leave(request: Request) -> Response:
         """Record it at once: for the button, and for mail programs (`List-Unsubscribe=One-Click`, RFC 8058).
 
         Whatever the body says, a POST to this address means one thing; so it is read and not looked at.
         """
         try:
-            subject = _subject(link_secret, "unsubscribe", request.path_params["token"])
-            await _body(request)
+            subject = subject_in(link_secret, "unsubscribe", request.path_params["token"])
+            await body_in(request)
             async with database.writing() as session:
-                await _unsubscribe(session, subject)
+                await unsubscribe(session, subject)
         except Notice as notice:
-            return _page(request, notice)
+            return page(request, notice)
         except (SQLAlchemyError, OSError) as error:
-            return _later(request, error)
-        return _page(request, Notice(200, "You are unsubscribed", UNSUBSCRIBED))
+            return later(request, error)
+        return page(request, Notice(200, "You are unsubscribed", UNSUBSCRIBED))
 
     return router
 
 
-def _subject(secret: str, purpose: Purpose, token: str) -> str:
+def subject_in(secret: str, purpose: Purpose, token: str) -> str:
+    """What a link was made for.
+
+    Raises:
+        Notice: it is none of ours, or too old.
+    """
     try:
         return subject_of(secret, purpose, token)
     except BadLink as error:
         raise Notice(400, "Link", str(error)) from None
 
 
-async def _body(request: Request) -> bytes:
+async def body_in(request: Request) -> bytes:
+    """The body of a form.
+
+    Raises:
+        Notice: it is too large.
+    """
     try:
         return await body_of(request)
     except Refused as refused:
         raise Notice(refused.status, "That was too much", "Please use the buttons on the page.") from None
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def form_in(request: Request) -> dict[str, str]:
     """The first value of each field of an HTML form, as forms without files are sent."""
     try:
-        fields = parse_qs((await _body(request)).decode(), max_num_fields=20)
+        fields = parse_qs((await body_in(request)).decode(), max_num_fields=20)
     except ValueError:
         return {}
     return {name: values[0] for name, values in fields.items()}
@@ -178,7 +189,7 @@ async def _answer(session: AsyncSession, key: str, kind: str, months: str) -> No
     case = await session.get(CaseRow, offer.case_id)
     await ledger.insert_once(
         session,
-        _event(
+        our_event(
             _answer_id(key),
             kind,
             offer.account_id,
@@ -190,8 +201,11 @@ async def _answer(session: AsyncSession, key: str, kind: str, months: str) -> No
     )
 
 
-async def _unsubscribe(session: AsyncSession, subject: str) -> None:
-    """Put the opt-out of a contact, or of the whole account, into the inbox, unless it is known already."""
+async def unsubscribe(session: AsyncSession, subject: str) -> None:
+    """Put the opt-out of a contact, or of the whole account, into the inbox, unless it is known already.
+
+    It holds from this transaction on, whether a relay runs or not; who hears of it is for the relay to say.
+    """
     account, _, contact = subject.partition(" ")
     person = await session.get(Contact, contact) if contact else await session.get(Account, account)
     if person and person.opted_out_at:
@@ -204,15 +218,31 @@ async def _unsubscribe(session: AsyncSession, subject: str) -> None:
     )
     # Numbered by what was taken in before, so that somebody who came back to our mails can leave them once more.
     number = (await session.exec(earlier)).one()
-    opened = (await session.exec(select(func.max(CaseRow.opened_at)).where(CaseRow.account_id == account))).one()
-    at = max(wall(), opened) if opened else wall()
     event_id = f"unsubscribe/{subject}/{number}"
-    await ledger.insert_once(session, _event(event_id, facts.UNSUBSCRIBED, account, at, object_id=contact))
+    at = await not_before_its_cases(session, account)
+    await ledger.insert_once(session, our_event(event_id, facts.UNSUBSCRIBED, account, at, object_id=contact))
+    mine = select(InboxEvent).where(InboxEvent.source == OURSELVES, InboxEvent.event_id == event_id)
+    await learn(session, (await session.exec(mine)).one())
 
 
-def _event(
-    event_id: str, kind: str, account: str, at: datetime, *, subject: str = "", object_id: str = "", value: str = ""
+async def not_before_its_cases(session: AsyncSession, account: str) -> datetime:
+    """The machine's time, but never before a case that is to hear what is said now."""
+    opened = (await session.exec(select(func.max(CaseRow.opened_at)).where(CaseRow.account_id == account))).one()
+    return max(wall(), opened) if opened else wall()
+
+
+def our_event(
+    event_id: str,
+    kind: str,
+    account: str,
+    at: datetime,
+    *,
+    subject: str = "",
+    object_id: str = "",
+    value: str = "",
+    body: bytes = b"{}",
 ) -> InboxEvent:
+    """A row of the inbox from ourselves: what a customer said on one of our pages."""
     return InboxEvent(
         source=OURSELVES,
         event_id=event_id,
@@ -223,7 +253,7 @@ def _event(
         object_id=object_id,
         value=value,
         occurred_at=at,
-        body=b"{}",
+        body=body,
     )
 
 
@@ -231,17 +261,19 @@ def _months(offer: OfferRow) -> list[str]:
     return [str(number) for number in range(1, offer.months + 1)]
 
 
-def _page(request: Request, notice: Notice) -> Response:
+def page(request: Request, notice: Notice) -> Response:
+    """A page with a heading and a sentence."""
     words = {"title": notice.title, "text": str(notice)}
-    return _private(PAGES.TemplateResponse(request, "notice.html", words, notice.status))
+    return private(PAGES.TemplateResponse(request, "notice.html", words, notice.status))
 
 
-def _later(request: Request, error: Exception) -> Response:
+def later(request: Request, error: Exception) -> Response:
+    """503 while the database is away."""
     log.error("pages.database_down", error=type(error).__name__)
-    return _page(request, Notice(503, "Please try again", "We cannot do this right now. Please try again in a minute."))
+    return page(request, Notice(503, "Please try again", "We cannot do this right now. Please try again in a minute."))
 
 
-def _private(response: Response) -> Response:
+def private(response: Response) -> Response:
     """Nobody between us and the reader keeps a page that belongs to one person."""
     response.headers["Cache-Control"] = "no-store"
     return response

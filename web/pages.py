@@ -31,7 +31,7 @@ def no_such_page(request: Request) -> Response:
     return PAGES.TemplateResponse(request, "notice.html", words, 404)
 
 
-def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRouter:
+def page_routes(database: Database, link_secret: str, temporal_ui: str, temporal_namespace: str) -> APIRouter:
     """`/pay/{token}` for customers; `/`, `/cases`, `/outbox` and `/mail/...` for staff."""
     router = APIRouter()
 
@@ -66,9 +66,8 @@ def page_routes(database: Database, link_secret: str, temporal_ui: str) -> APIRo
         async with database.reading() as session:
             statement = select(CaseRow).order_by(col(CaseRow.ended), col(CaseRow.at_stake).desc()).limit(MOST_LISTED)
             rows = (await session.exec(statement)).all()
-        return PAGES.TemplateResponse(
-            request, "cases.html", {"cases": rows, "temporal_ui": temporal_ui, "money": money}
-        )
+        runs = {"temporal_ui": temporal_ui, "temporal_namespace": temporal_namespace}
+        return PAGES.TemplateResponse(request, "cases.html", {"cases": rows, "money": money, **runs})
 
     @router.get("/outbox", response_class=HTMLResponse, responses=STAFF_PAGE_ANSWERS)
     async def outbox(request: Request) -> Response:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-STAFF: Final = ("/cases", "/outbox", "/mail/", "/playbooks", "/accounts/", "/holds", "/books", "/metrics")
+STAFF: Final = ("/cases", "/outbox", "/mail/", "/playbooks", "/accounts/", "/holds", "/books", "/templates", "/metrics")
 """Paths of staff pages begin so; `/` is one too. A new staff page is one entry here."""
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 ASKS: Final = {"WWW-Authenticate": 'Basic realm="Holdfast staff", charset="UTF-8"'}

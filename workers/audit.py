@@ -12,6 +12,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.billing import Billing
+from models.consent_rows import Suppression
 from models.database import Database
 from models.declines import rules_for
 from models.facts import INVOICE_PAID
@@ -23,6 +24,10 @@ STALE: Final = timedelta(minutes=10)
 """How long an event may wait, or an effect stay claimed, before it counts as stuck."""
 ON_ITS_WAY: Final = timedelta(seconds=1)
 """An event is dated as it arrives, and can be known from its commit on: so much later, when much comes at once."""
+
+
+SIDE_BY_SIDE: Final = timedelta(seconds=10)
+"""A claim and the word of a bounce may be written at the same time, each without seeing the other."""
 
 
 @dataclass
@@ -160,6 +165,22 @@ async def nothing_hangs(session: AsyncSession, report: Report) -> None:
             report.broken("stuck effect", f"{effect.key}: begun at {effect.wall_claimed_at:%Y-%m-%d %H:%M} UTC")
 
 
+async def nothing_to_addresses_that_bounced(session: AsyncSession, report: Report) -> None:
+    """No mail was claimed for an address after we learned that it takes none (T4.3)."""
+    statement = select(EffectRow, Suppression).where(
+        EffectRow.reader == Suppression.reader,
+        EffectRow.kind == "email",
+        col(EffectRow.state).in_(("claimed", "done", "in_doubt")),
+        Suppression.why == "bounced",
+        col(Suppression.wall_lifted_at).is_(None),
+    )
+    for effect, row in (await session.exec(statement)).all():
+        if effect.wall_claimed_at - row.wall_noted_at > SIDE_BY_SIDE:
+            report.broken(
+                "mailed to an address that bounced", f"{effect.key}, known since {row.wall_noted_at:%d %b %Y}"
+            )
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     one_success_an_invoice,
     nothing_after_the_end,
@@ -168,6 +189,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     restrictions_are_lifted,
     network_caps_hold,
     nothing_hangs,
+    nothing_to_addresses_that_bounced,
 )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -31,8 +31,10 @@ from workflows.steps import name_of
 
 if TYPE_CHECKING:
     from models.database import Database
+    from models.policy import Policy
     from models.tables import CaseRow
     from web.catalogue import Made
+    from web.templates_page import Sample
 
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs" / "playbooks.md"
@@ -136,6 +138,17 @@ def catalogue_for_the_web() -> Made:
 
     entries = catalogue()
     return Made(as_json(entries), {entry.name: svg(entry) for entry in entries})
+
+
+def samples_for_the_web(policy: Policy) -> Callable[[], Sequence[Sample]]:
+    """What /templates shows, written with this policy's words when somebody first looks."""
+
+    def make() -> Sequence[Sample]:
+        from workers.letter_samples import samples
+
+        return samples(policy)
+
+    return make
 
 
 @dataclass

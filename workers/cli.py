@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from workers.address_commands import addresses_app
 from workers.case_commands import cases_app, tasks_app
 from workers.cli_authors import register
 from workers.console import AsJson, complain, run
@@ -45,6 +46,7 @@ app.add_typer(schedules_app, name="schedules")
 app.add_typer(events_app, name="events")
 app.add_typer(inbox_app, name="inbox")
 app.add_typer(crm_app, name="crm")
+app.add_typer(addresses_app, name="addresses")
 app.command("import")(import_command)
 app.command("reconcile")(reconcile_command)
 app.command()(hold)

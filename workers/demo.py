@@ -47,6 +47,7 @@ MANNERS: Final = {
     "delay_seconds": [0.0, 0.03],
     "hold_seconds": 0.5,
 }
+MAIL_MANNERS: Final = {"duplicate": 0.1, "out_of_order": 0.2, "lost": 0.03}
 AT_ONCE: Final = 12
 
 
@@ -115,7 +116,9 @@ async def _stage(seed: int, console: Console) -> AsyncIterator[Stage]:
             running_server(found, ui_port=0, search_attributes=SEARCH_ATTRIBUTES, skip_time=True, fast_timers=True)
         )
         simulator_url = await stack.enter_async_context(_simulator_process(seed))
-        settings = _settings(temporal, simulator_url)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        simulator = SimulatorControl(simulator_url, session)
+        settings = _settings(temporal, simulator_url, (await simulator.sendgrid())["public_key"])
         env = environment_of(settings)
         database = Database(settings.database_url)
         stack.push_async_callback(database.close)
@@ -124,11 +127,10 @@ async def _stage(seed: int, console: Console) -> AsyncIterator[Stage]:
         web = Child("web", ["-m", "workers", "web", "--temporal-ui", temporal.ui_url or ""], env, log)
         relay = Child("relay", ["-m", "workers", "relay"], env, log)
         await stack.enter_async_context(children(web, relay, worker))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
-        simulator = SimulatorControl(simulator_url, session)
         await _answers(session, f"{settings.public_url}/healthz")
         await simulator.webhook_endpoint(f"{settings.public_url}/webhooks/stripe", settings.webhook_secrets[0])
         await simulator.webhooks(**MANNERS)
+        await simulator.sendgrid(event_url=f"{settings.public_url}/webhooks/sendgrid", **MAIL_MANNERS)
         stripe = stripe_client(settings.stripe_api_key.get_secret_value(), simulator_url)
         stack.push_async_callback(close_stripe_client, stripe)
         client = await connect(settings)
@@ -137,7 +139,7 @@ async def _stage(seed: int, console: Console) -> AsyncIterator[Stage]:
         yield Stage(client, skipper, simulator, database, population, worker, temporal, settings.public_url)
 
 
-def _settings(temporal: Server, simulator_url: str) -> Settings:
+def _settings(temporal: Server, simulator_url: str, mail_key: str) -> Settings:
     port = _free_port()
     return Settings(
         database_url=f"sqlite:///{HOME}/holdfast.db",
@@ -146,6 +148,7 @@ def _settings(temporal: Server, simulator_url: str) -> Settings:
         stripe_webhook_secrets=f"whsec_{secrets.token_hex(16)}",
         sendgrid_api_key="SG.demo",
         sendgrid_api_base=simulator_url,
+        sendgrid_webhook_public_key=mail_key,
         product_webhook_url=f"{simulator_url}/product/access",
         product_webhook_secret="whsec_ZGVtbw==",  # noqa: S106 - for the pretend product
         public_url=f"http://127.0.0.1:{port}",
@@ -206,7 +209,7 @@ async def _simulator_process(seed: int) -> AsyncIterator[str]:
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> None:
-    for _ in range(200):
+    for _ in range(600):
         with contextlib.suppress(aiohttp.ClientError):
             async with session.get(url) as answer:
                 if answer.status == 200:

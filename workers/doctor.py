@@ -14,6 +14,7 @@ from workers.connect import connect
 from workers.console import AsJson, run
 from workers.databases import open_database
 from workers.doctor_here import (
+    every_letter_can_be_written,
     nothing_is_dead_or_parked,
     nothing_is_stuck_or_in_doubt,
     settings_are_right,
@@ -45,6 +46,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     the_database_is_at_the_newest_migration,
     there_is_room_on_the_disk,
     the_plans_are_locked,
+    every_letter_can_be_written,
     temporal_answers_and_remembers,
     search_attributes_are_there,
     a_worker_polls,

@@ -11,8 +11,9 @@ import orjson
 from sqlalchemy.engine import make_url
 from sqlmodel import col, func, select, text
 
+from models.policy import PolicyFile
 from models.tables import STRIPE, UNSETTLED, EffectRow, InboxEvent, TaskRow
-from workers import migrate, plans
+from workers import letter_check, migrate, plans
 from workers.findings import GIB, Finding, Patient
 
 LATE: Final = timedelta(minutes=1)
@@ -27,6 +28,16 @@ async def settings_are_right(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding("settings", "wrong", what, do or "correct it in .env or the environment")
     if not problems:
         yield Finding("settings", "well", "every setting that is needed is there and well formed")
+
+
+async def every_letter_can_be_written(patient: Patient) -> AsyncIterator[Finding]:
+    """Every letter has the merge fields that its playbook gives under the policy in force (C15)."""
+    policy = PolicyFile.read(patient.settings.holdfast_policy)
+    found = await asyncio.to_thread(lambda: sorted(set(letter_check.problems(policy))))
+    for each in found:
+        yield Finding("letters", "wrong", each, "give the fields in the playbook or the policy, or mend the template")
+    if not found:
+        yield Finding("letters", "well", "every letter has the fields it needs, in every language")
 
 
 async def the_database_is_at_the_newest_migration(patient: Patient) -> AsyncIterator[Finding]:

@@ -17,6 +17,8 @@ FIELDS: Final[Mapping[str, str | int]] = {
     "sign_url": "https://sign.example.com/acme",
     "health": "65 of 100",
     "score": 52,
+    "level": "critical",
+    "signals": "usage decline; champion left; payment issues",
     "value": "$12,000.00",
     "term": "annual",
     "roles": "champion, sponsor",

@@ -18,14 +18,16 @@ from web.app import WebSettings, create_app
 from web.codec import create_codec_app
 from web.events import EventsEndpoint
 from web.segment import SegmentEndpoint
+from web.sendgrid import SendGridEndpoint
 from web.webhooks import StripeEndpoint
-from workers.authoring import catalogue_for_the_web
+from workers.authoring import catalogue_for_the_web, samples_for_the_web
 from workers.codec import EncryptingCodec
 from workers.codec_server import codec_access
 from workers.connect import TASK_QUEUE, connect, ensure_search_attributes, playbook_worker
 from workers.crm_clients import crm_client
 from workers.crm_mirror import Mirror, mirror_for_ever
 from workers.databases import open_database
+from workers.letter_check import make_sure
 from workers.metrics_port import SdkMetrics, metrics_served, text_of, this_process
 from workers.relay import Relay
 from workers.relay_metrics import RelayMetrics
@@ -84,7 +86,12 @@ async def outside_world(settings: Settings, database: Database) -> AsyncIterator
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
-    """Take steps until told to stop; running activities are waited for, so that no charge is cut."""
+    """Take steps until told to stop; running activities are waited for, so that no charge is cut.
+
+    Raises:
+        LettersLackFields: a letter could not be written; nothing is begun.
+    """
+    await asyncio.to_thread(make_sure, PolicyFile.read(settings.holdfast_policy))
     sdk = SdkMetrics(settings)
     client = await connect(settings, runtime=sdk.runtime)
     await ensure_search_attributes(client)
@@ -161,8 +168,10 @@ async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = ""
             StripeEndpoint(settings.webhook_secrets, settings.livemode),
             settings.link_secret.get_secret_value(),
             temporal_ui,
+            settings.temporal_namespace,
             events=EventsEndpoint(settings.senders_secrets, heard_kinds(), rules.usage),
             segment=SegmentEndpoint(settings.segment_secret.get_secret_value(), rules.usage),
+            sendgrid=SendGridEndpoint(settings.sendgrid_keys),
             api_tokens=settings.tokens,
             staff_password=settings.holdfast_staff_password.get_secret_value(),
             playbooks=tuple(name_of(each) for each in PLAYBOOKS),
@@ -171,6 +180,7 @@ async def run_web(settings: Settings, stop: asyncio.Event, temporal_ui: str = ""
             public_url=settings.public_url,
             limits=settings.rate_limits,
             catalogue=catalogue_for_the_web,
+            samples=samples_for_the_web(rules),
         )
         app = create_app(database, web)
 

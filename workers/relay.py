@@ -22,7 +22,7 @@ from models.cases import Ending
 from models.database import Database
 from models.facts import CARD_UPDATED, ENDED_BY_LEAD, PLAN_DONE, RUN_LOST
 from models.learning import BadFact, learn
-from models.tables import OURSELVES, STRIPE, Account, CaseRow, InboxEvent, TaskRow, wall
+from models.tables import OURSELVES, SENDGRID, STRIPE, Account, CaseRow, InboxEvent, TaskRow, wall
 from workers.connect import TASK_QUEUE
 from workers.relay_metrics import RelayMetrics
 from workers.routing import Router, StartRun, TellRun
@@ -159,7 +159,7 @@ class Relay:
                 event.account_id = await account_called(session, event)
                 row.account_id = event.account_id
                 session.add(row)
-                await learn(session, row)
+                await learn(session, row, self._router.default_owner)
             route = await self._router.route(session, event)
         unheard = False
         for delivery in route.deliveries:
@@ -311,7 +311,7 @@ async def account_called(session: AsyncSession, event: InboxEvent) -> str:
         UnknownAccount: it is known under neither name, and the source is not the one that makes accounts.
     """
     known = await session.get(Account, event.account_id)
-    if known or event.source in (STRIPE, OURSELVES):
+    if known or event.source in (STRIPE, OURSELVES, SENDGRID):
         return event.account_id
     found = await parking.accounts_called(session, [event.account_id])
     if not found:

@@ -17,6 +17,8 @@ from workers.secret_files import SecretFiles
 from workers.temporal_tls import tls_problems
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
     from web.rate_limits import RateLimits
 
 STRIPE_KEY: Final = re.compile(r"(sk|rk)_(test|live)_\w{4,}")
@@ -48,6 +50,7 @@ class Settings(BaseSettings):
     attio_api_base: str = ""
     hubspot_access_token: SecretStr = SecretStr("")
     hubspot_api_base: str = ""
+    sendgrid_webhook_public_key: str = Field("", description="comma separated; several while a key is rotated")
     product_webhook_url: str = ""
     product_webhook_secret: SecretStr = SecretStr("")
     product_webhook_private: bool | None = Field(
@@ -138,6 +141,17 @@ class Settings(BaseSettings):
         return _listed(self.api_tokens)
 
     @property
+    def sendgrid_keys(self) -> "tuple[EllipticCurvePublicKey, ...]":
+        """What SendGrid's events are signed with, as public keys; none: the endpoint is off.
+
+        Raises:
+            BadPublicKey: one of them cannot be read.
+        """
+        from web.sendgrid_signature import public_keys
+
+        return public_keys(self.sendgrid_webhook_public_key)
+
+    @property
     def payload_keys(self) -> tuple[PayloadKey, ...]:
         """The keys that payloads in Temporal are encrypted with, newest first; none means that they are not.
 
@@ -191,6 +205,10 @@ class Settings(BaseSettings):
             found.append(
                 "SENDGRID_API_KEY is malformed: it starts with SG. (leave it empty to keep mails in the outbox)"
             )
+        try:
+            _ = self.sendgrid_keys
+        except ValueError as error:
+            found.append(f"SENDGRID_WEBHOOK_PUBLIC_KEY is malformed: {error}")
         if len(self.link_secret.get_secret_value()) < 16:
             found.append("LINK_SECRET must be 16 characters or more: make one with `openssl rand -hex 32`")
         staff = self.holdfast_staff_password.get_secret_value()

@@ -121,7 +121,11 @@ class Settler:
         async with self._db.writing() as session:
             if not await _is_as_it_was(session, row):
                 return "in_doubt"
-            await ledger.settle(session, row.key, "in_doubt", reason)
+            state = await ledger.settle(session, row.key, "in_doubt", reason)
+            if state != "in_doubt":
+                # What SendGrid's event told came in while the claim stood.
+                await doubts.close_task(session, row.key, state)
+                return state
             there = await session.get(EffectRow, row.key)
             if there:
                 # Once a person is asked there is no hurry; SendGrid allows few questions a minute.

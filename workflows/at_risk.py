@@ -69,7 +69,6 @@ class AtRiskAccount(Playbook):
             template="atrisk.investigate",
             answers=CAUSES,
             then=self.route_by_cause,
-            signals=self.signals or "none",
         )
 
     def intervene(self) -> None:

@@ -1,7 +1,5 @@
 """Churn risk (ledger P9): several signs at once that a customer may leave."""
 
-from typing import Any
-
 from temporalio import workflow
 
 from models import facts
@@ -54,7 +52,7 @@ class ChurnRiskAccount(Playbook):
         """Write down level, signals and what to do; have the right people act today."""
         self._note(f"Churn risk {self.level}. Signals: {self.signals or 'none'}.")
         if self.given(self.count >= self.rules.assess_from or self.passed_on, "one signal alone: no assessment"):
-            self.task("Churn Risk Assessment", template="churn.assessment", **self.facts_of_it)
+            self.task("Churn Risk Assessment", template="churn.assessment")
         self.act()
 
     def look_again(self) -> None:
@@ -96,7 +94,6 @@ class ChurnRiskAccount(Playbook):
             "Still at risk after three months: decide what to do",
             owner="lead",
             template="churn.assessment",
-            **self.facts_of_it,
         )
         return "still_at_risk"
 
@@ -122,11 +119,6 @@ class ChurnRiskAccount(Playbook):
         """Whether another playbook could not help (P8.12)."""
         return self.case.trigger == facts.RISK_ESCALATED
 
-    @property
-    def facts_of_it(self) -> dict[str, Any]:
-        """What the guides say of it."""
-        return {"level": self.level or "high", "signals": self.signals or "none"}
-
     def act(self) -> None:
         """Do what the level and the signals ask for, each once."""
         self.escalate()
@@ -140,13 +132,9 @@ class ChurnRiskAccount(Playbook):
         if CHAMPION_LEFT in self.signals and not self.champion:
             self.champion = True
             days = self.rules.new_contact_days
-            self.task("Find a new champion", template="churn.champion", due_in_days=2, **self.facts_of_it)
-            self.task(
-                "Ask the sponsor for an introduction", template="churn.champion", due_in_days=2, **self.facts_of_it
-            )
-            self.task(
-                "Begin anew with the new contact", template="churn.champion", due_in_days=days, **self.facts_of_it
-            )
+            self.task("Find a new champion", template="churn.champion", due_in_days=2)
+            self.task("Ask the sponsor for an introduction", template="churn.champion", due_in_days=2)
+            self.task("Begin anew with the new contact", template="churn.champion", due_in_days=days)
 
     def escalate(self) -> None:
         """Tell the manager and the account executive, once (P9.3)."""
@@ -154,7 +142,7 @@ class ChurnRiskAccount(Playbook):
         if many and not self.escalated:
             self.escalated = True
             for owner in ("manager", "account_executive"):
-                self.task("Churn Risk Escalation", template="churn.escalation", owner=owner, **self.facts_of_it)
+                self.task("Churn Risk Escalation", template="churn.escalation", owner=owner)
 
     def call(self, title: str) -> None:
         """Ask for a talk with the customer today, and wait for what came of it (P9.4, P9.6)."""
@@ -165,5 +153,4 @@ class ChurnRiskAccount(Playbook):
             within_days=1,
             then=self.hear_from_the_call,
             escalate_to="manager",
-            **self.facts_of_it,
         )

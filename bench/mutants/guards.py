@@ -28,6 +28,8 @@ PRECEDENCE: Final = "tests/models/test_precedence.py"
 CAPS: Final = "tests/models/test_caps.py"
 HOURS: Final = "tests/models/test_hours.py"
 HOLDS: Final = "tests/models/test_holds.py"
+CONSENT: Final = "tests/models/test_consent.py"
+SENDGRID: Final = "tests/web/test_sendgrid.py"
 WAITING: Final = "tests/activities/test_waiting.py"
 TAKEN: Final = "tests/web/test_taken_webhooks.py"
 REFUSED: Final = "tests/web/test_refused_webhooks.py"
@@ -42,6 +44,8 @@ GUARDS: Final[tuple[Guard, ...]] = (
     rule("it_changes_something", PAYMENT, "p1_13_payment_lifts or p1_13_paid_by_any_route"),
     rule("nothing_else_is_due", "tests/workflows/test_hard_moments.py", "only_when_nothing_else_is_due"),
     rule("nobody_opted_out", "tests/models/test_offers_gate.py", "opted_out"),
+    rule("the_address_takes_mail", CONSENT, "address_that_bounced"),
+    rule("the_topic_is_wanted", CONSENT, "topic_that_is_not_wanted"),
     rule("no_favours_in_trouble", PRECEDENCE, "p0_9_no_favour_is_asked"),
     rule("nobody_more_urgent_speaks", PRECEDENCE, "p0_8_a_less_urgent_run_says_nothing"),
     rule("it_is_their_working_time", HOURS, "p0_17_a_mail_at_night_waits"),
@@ -381,6 +385,70 @@ GUARDS: Final[tuple[Guard, ...]] = (
         "    app.add_middleware(RateLimited, limits=settings.limits)\n",
         "",
         "tests/web/test_rate_limits.py",
+    ),
+    Guard(
+        "SendGrid's events: the signature",
+        "web/sendgrid_signature.py",
+        "        except InvalidSignature:\n            continue\n",
+        "        except InvalidSignature:\n            return\n",
+        SENDGRID,
+        "not_signed_by_sendgrid",
+    ),
+    Guard(
+        "SendGrid's events: the window",
+        "web/sendgrid_signature.py",
+        "    if age > OLDEST_S:\n",
+        "    if False:\n",
+        SENDGRID,
+        "not_signed_by_sendgrid",
+    ),
+    Guard(
+        "SendGrid's events: a blocked mail is no bounce",
+        "models/mail_events.py",
+        ' or (kind == facts.MAIL_BOUNCED and said.get("type") == "blocked")',
+        "",
+        SENDGRID,
+        "mean_nothing_to_us",
+    ),
+    Guard(
+        "SendGrid's events: what came before the answer settles the doubt",
+        "models/ledger.py",
+        '    if state == "in_doubt" and told in TOLD:\n',
+        "    if False:\n",
+        SENDGRID,
+        "before_the_answer",
+    ),
+    Guard(
+        "SendGrid's events: the inbox keeps no address",
+        "models/mail_events.py",
+        '    data = {"reader": event.reader, "said": event.said}\n',
+        '    data = {"reader": event.reader, "said": event.said, "email": "max@example.com"}\n',
+        SENDGRID,
+        "kept_once_without_the_address",
+    ),
+    Guard(
+        "topics: the gate is told what a mail is about",
+        "activities/carry_out.py",
+        "                topic=about,\n",
+        "",
+        "tests/activities/test_mail_events.py",
+        "reaches_the_gate",
+    ),
+    Guard(
+        "preferences: what is said holds at once",
+        "web/preferences.py",
+        "    await learn(session, row)\n",
+        "",
+        "tests/web/test_preferences.py",
+        "holds_at_once",
+    ),
+    Guard(
+        "letters: the fields are checked before the start",
+        "workers/letter_check.py",
+        "    if found:\n        raise LettersLackFields(found)\n",
+        "",
+        "tests/workers/test_letter_check.py",
+        "without_the_words",
     ),
     Guard(
         "SQLite takes the write lock first",

@@ -363,7 +363,9 @@ def test_c15_other_mail_has_an_unsubscribe_link(tmp_path: Path) -> None:
     (folder / "body.mjml").write_text('{% extends "_marketing.mjml" %}' + heading + content, encoding="utf-8")
     book = Letters(root)
     assert "unsubscribe_url" in book.fields_of("tips.first")
-    letter = book.render("tips.first", {**FULL, "unsubscribe_url": "https://x.example/u?t=1&k=2"})
+    letter = book.render(
+        "tips.first", {**FULL, "unsubscribe_url": "https://x.example/u?t=1&k=2", "preferences_url": "https://x"}
+    )
     assert "Unsubscribe from these mails: https://x.example/u?t=1&k=2\n" in letter.text
     assert 'href="https://x.example/u?t=1&amp;k=2"' in letter.html
     assert "billing" not in words(letter.html) and "billing" not in letter.text

@@ -17,6 +17,7 @@ FULL: dict[str, str | int] = {
     "postal_address": "1 Harbour Street, 20457 Hamburg, Germany",
     "support_email": "help@northwind.example",
     "unsubscribe_url": "https://northwind.example/stop?t=1&k=2",
+    "preferences_url": "https://northwind.example/choose?t=1&k=2",
     "app_url": "https://northwind.example/app?a=1&b=2",
     "account": "acct_17",
     "account_name": "Harbor Foods",
@@ -74,8 +75,8 @@ BLANK: dict[str, str | int] = {
     "csm_email": "help@northwind.example",
 }
 
-ALWAYS = {"first_name", "company", "product", "postal_address", "support_email", "unsubscribe_url", "app_url",
-          "account", "account_name", "csm_name", "csm_email"}  # fmt: skip
+ALWAYS = {"first_name", "company", "product", "postal_address", "support_email", "unsubscribe_url", "preferences_url",
+          "app_url", "account", "account_name", "csm_name", "csm_email"}  # fmt: skip
 
 # What each says besides the fields every letter may use; the playbooks have to give exactly these.
 OFFER = {"pct", "months", "expires", "offer_url"}
@@ -277,6 +278,7 @@ def test_c15_mail_that_is_not_about_billing_can_be_stopped(key: str) -> None:
     letter = write(key)
     assert "Unsubscribe from these mails: https://northwind.example/stop?t=1&k=2\n" in letter.text
     assert 'href="https://northwind.example/stop?t=1&amp;k=2"' in letter.html
+    assert "Choose what we write to you about: https://northwind.example/choose?t=1&k=2\n" in letter.text
     assert "the billing of your account" not in letter.text and "the billing of your account" not in letter.html
     why = "you were a customer of" if key.startswith("winback.") else "you have an account with"
     for part in parts(letter)[1:]:

@@ -23,6 +23,9 @@ def test_p0_8_the_order_is_one_and_every_playbook_has_its_place() -> None:
         "card-expiry": "payment",
         "accepted-offer": "",
         "trial-ending": "value",
+        "at-risk": "at_risk",
+        "churn-risk": "churn_risk",
+        "alert": "value",
     }
     assert more_urgent_than("renewal") == ("cancel_flow", "payment", "support", "competitor")
     assert more_urgent_than("cancel_flow") == more_urgent_than("") == ()

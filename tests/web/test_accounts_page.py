@@ -32,14 +32,14 @@ async def standing(database: Database) -> list[tuple[str, str, str]]:
 
 async def test_r_the_page_of_an_account_tells_its_story_and_leads_to_its_runs(both: Database) -> None:
     await an_account_with_a_story(both)
-    async with receiving(both, temporal_ui=UI) as site:
+    async with receiving(both, temporal_ui=UI, temporal_namespace="retention.a1b2c") as site:
         answer = await get(site, f"/accounts/{ACCOUNT}")
     html = answer.body.decode()
     assert answer.status == 200
     told = re.findall(r'<td><span class="tag">([a-z ]+)</span></td>\n<td>', html)
     assert [each for each in told if each in ("sent", "not sent", "waits")] == ["sent", "waits", "not sent"]
     assert "suppressed: payment-failure holds the floor" in html
-    assert f'href="{UI}/namespaces/default/workflows?query=WorkflowId%3D%22usage-decline/cus_1%22"' in html
+    assert f'href="{UI}/namespaces/retention.a1b2c/workflows?query=WorkflowId%3D%22usage-decline/cus_1%22"' in html
     assert '<a href="/outbox/usage-decline/cus_1/step/1">E-mail</a>' in html
 
 
@@ -81,7 +81,7 @@ async def test_each_playbook_has_a_stop_switch_and_so_has_everything(both: Datab
             *(("playbook", name, "a staff page") for name in ("renewal", "win-back")),
         ]
         assert await standing(both) == expected
-        assert (await get(site, "/holds")).body.count(b"Release</button>") == 3
+        assert (await get(site, "/holds")).body.count(b">Release<") == 3
         await press(site, "/holds", 0)
     assert await standing(both) == expected[1:]
 

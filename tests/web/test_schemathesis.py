@@ -26,6 +26,7 @@ from activities.outgoing_webhooks import signed_headers
 from models.database import Database
 from models.links import link
 from models.policy import Usage
+from simulator.sendgrid_events import EventPost
 from tests.town import fresh_database
 from tests.web.events import SECRET, encoded, event, signed
 from tests.web.serving import serving
@@ -34,18 +35,23 @@ from web.catalogue import Made
 from web.events import EventsEndpoint
 from web.rate_limits import Rate, RateLimits
 from web.segment import SegmentEndpoint
+from web.sendgrid import SendGridEndpoint
+from web.sendgrid_signature import public_keys
 from web.webhooks import StripeEndpoint
 
 LINK_SECRET = "a-secret-for-links-in-tests"
 EVENTS_SECRET, SEGMENT_SECRET, TOKEN = "whsec_dGhlIHNlbmRlciBvZiBmYWN0cw==", "segments-own-secret", "a-token-of-ours"
+SENDGRID = EventPost()
 SETTINGS = WebSettings(
     StripeEndpoint((SECRET,)),
     LINK_SECRET,
     limits=RateLimits(webhooks=Rate(0, 1), pages=Rate(0, 1)),
     catalogue=lambda: Made((), {}),
+    samples=lambda: (),
     events=EventsEndpoint((EVENTS_SECRET,), frozenset({"user.signed_up"}), Usage()),
     segment=SegmentEndpoint(SEGMENT_SECRET, Usage()),
     api_tokens=(TOKEN,),
+    sendgrid=SendGridEndpoint(public_keys(SENDGRID.public_key)),
 )
 CHECKS: list[Any] = [
     not_a_server_error,
@@ -60,6 +66,7 @@ SIGNERS: dict[str, Callable[[bytes], dict[str, str]]] = {
     "/webhooks/stripe": lambda body: {"Stripe-Signature": signed(body).decode()},
     "/events": lambda body: signed_headers(EVENTS_SECRET, "msg_1", int(time.time()), body),
     "/segment": lambda body: {"X-Signature": hmac.new(SEGMENT_SECRET.encode(), body, hashlib.sha1).hexdigest()},
+    "/webhooks/sendgrid": lambda body: SENDGRID.signed(body, int(time.time())),
     "/api/{kind}/{key}": lambda body: {"Authorization": f"Bearer {TOKEN}"},
 }
 """How a request for a path is signed; a new signed route is one entry here."""
@@ -143,10 +150,16 @@ def test_the_document_names_every_route_and_only_statuses_that_are_sent() -> Non
         ("/offer/{token}", "post"): ["200", "400", "404", "409", "410", "413", "429", "503"],
         ("/unsubscribe/{token}", "get"): ["200", "400", "404", "413", "429", "503"],
         ("/unsubscribe/{token}", "post"): ["200", "400", "404", "413", "429", "503"],
+        ("/preferences/{token}", "get"): ["200", "400", "404", "413", "429", "503"],
+        ("/preferences/{token}", "post"): ["200", "400", "404", "413", "429", "503"],
+        ("/webhooks/sendgrid", "post"): ["200", "400", "404", "413", "415", "429", "503"],
         ("/accounts/{account}", "get"): mail,
         ("/holds", "get"): page,
         ("/books", "get"): page,
         ("/holds", "post"): ["303", "400", "401", "403", "413", "415", "429", "503"],
+        ("/templates", "get"): ["200", "401", "403", "429"],
+        ("/templates/{key}/{locale}", "get"): ["200", "401", "403", "404", "429"],
+        ("/templates/{key}/{locale}/mail", "get"): ["200", "401", "403", "404", "429"],
         ("/playbooks", "get"): ["200", "401", "403", "429"],
         ("/metrics", "get"): ["200", "401", "403", "429"],
         ("/events", "post"): ["200", "400", "404", "413", "415", "422", "429", "503"],

@@ -22,10 +22,12 @@ PUBLIC = {
     "/healthz",
     "/segment",
     "/style.css",
+    "/webhooks/sendgrid",
     "/webhooks/stripe",
     "/api/{kind}/{key}",
     "/offer/{token}",
     "/pay/{token}",
+    "/preferences/{token}",
     "/unsubscribe/{token}",
 }
 
@@ -107,6 +109,8 @@ async def test_without_a_password_staff_pages_are_shown_to_this_machine_only(
 
 
 def test_every_route_is_a_staff_page_or_known_to_be_open() -> None:
-    settings = WebSettings(StripeEndpoint(("whsec_x",)), "a-secret-for-links", catalogue=lambda: Made((), {}))
+    settings = WebSettings(
+        StripeEndpoint(("whsec_x",)), "a-secret-for-links", catalogue=lambda: Made((), {}), samples=lambda: ()
+    )
     paths = set(create_app(Database("sqlite://"), settings).openapi()["paths"])
     assert {path for path in paths if not is_staff(path)} == PUBLIC

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from models.consent_rows import Suppression
 from models.tables import Access, Attempt, CaseRow, CaseSubject, EffectRow, InboxEvent, Message, wall
 from tests.town import DAY, Town
 from workers.audit import Report, audit
@@ -134,6 +135,15 @@ PLANTED: list[tuple[str, list[Any], str]] = [
         "stuck effect",
         [effect(kind="task", state="claimed", wall_claimed_at=HOUR_AGO)],
         f"stuck effect: payment-failure/in_1/step/1: begun at {HOUR_AGO:%Y-%m-%d %H:%M} UTC",
+    ),
+    (
+        "mailed to an address that bounced",
+        [
+            effect(reader="0f"),
+            message(),
+            Suppression(reader="0f", why="bounced", account_id="cus_1", at=HOUR_AGO, wall_noted_at=HOUR_AGO),
+        ],
+        f"mailed to an address that bounced: payment-failure/in_1/step/1, known since {HOUR_AGO:%d %b %Y}",
     ),
 ]
 

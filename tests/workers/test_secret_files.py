@@ -129,7 +129,7 @@ def test_the_demo_takes_nothing_of_how_the_real_one_is_reached(tmp_path: Path, m
     for name, value in real.items():
         monkeypatch.setenv(name, value)
     server = Server("127.0.0.1:7233", None, None, can_skip_time=True, pid=None, died=never)
-    said = environment_of(_settings(server, "http://127.0.0.1:1"))
+    said = environment_of(_settings(server, "http://127.0.0.1:1", ""))
     assert {name: said[name] for name in real} == {**dict.fromkeys(real, ""), "METRICS_PORT": "0"}
     for name in said:
         monkeypatch.setenv(name, said[name])

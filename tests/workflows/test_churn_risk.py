@@ -4,6 +4,7 @@ import pytest
 
 from models.tables import InboxEvent, RiskSignal
 from tests.playbook_kit import Kit, Run
+from tests.town import DAY
 from tests.workflows.at_risk_kit import signal
 
 ASSESS = "Churn Risk Assessment"
@@ -133,7 +134,8 @@ async def test_p9_7_who_leaves_has_churned_and_how_long_it_took_is_kept(kit: Kit
     await run.to_day(5)
     await run.hear("subscription.cancelled")
     assert (await run.finish()).outcome == "churned"
-    assert (await run.row()).readings["signal_days"] == 11
+    left_on = (await kit.place.started_at(run.case) + run.day * DAY).date()
+    assert (await run.row()).readings["signal_days"] == (left_on - (kit.today() - 6 * DAY)).days
 
 
 async def test_p9_7_after_three_months_the_lead_decides(kit: Kit) -> None:
