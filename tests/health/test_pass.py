@@ -8,6 +8,7 @@ from sqlmodel import select
 from models.database import Database
 from models.health.recording import record_metrics
 from models.health.rows import AccountHealth, HealthChange
+from models.health.scoring import MODELS
 from models.tables import Account
 from tests.scans.customers import DAY, TODAY, account, facts_of, put, rows, scanned
 
@@ -54,7 +55,8 @@ async def test_h0_1_every_model_is_stored_and_the_primary_one_is_the_accounts_he
     assert (found.accounts, found.found, found.recorded) == (1, 0, 0)
     stands = await health(both)
     assert (stands.model, stands.band, stands.score, stands.coverage) == ("h1", "healthy", 100_000, 100)
-    assert {name: (each["score"], each["band"], each["coverage"]) for name, each in stands.standings.items()} == {
+    parts = ("score", "band", "coverage")
+    assert {name: tuple(stands.standings[f"{name}_{part}"] for part in parts) for name in MODELS} == {
         "h1": (100_000, "healthy", 100),
         "h2": (None, None, 15),
         "h3": (100_000, "healthy", 50),
