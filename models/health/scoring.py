@@ -18,6 +18,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import facts
 from models.health import CARDS
+from models.health.frames import read_frame
 from models.health.known import live_signals, midnight, primary_model
 from models.health.metrics import ALL
 from models.health.risk import RISK, signal_named
@@ -30,6 +31,7 @@ from models.tables import OURSELVES, Account, InboxEvent, RiskSignal
 MODELS: Final = (*(card.name for card in CARDS), RISK)
 BANDS: Final = {**{card.name: bands_of(card) for card in CARDS}, RISK: LEVELS_TYPE}
 READINGS: Final = {metric.name: pl.String() if metric.labels else pl.Float64() for metric in ALL}
+LIVE: Final = {"account": pl.String(), "level": pl.String()}
 STANDING: Final = {"score": pl.Int64(), "band": pl.String(), "coverage": pl.Int32()}
 STANDINGS: Final = {f"{model}_{each}": kind for model in MODELS for each, kind in STANDING.items()}
 READ: Final = {
@@ -85,14 +87,13 @@ async def read_page(session: AsyncSession, day: date, policy: Policy, after: str
         .order_by(col(Account.id))
         .limit(size)
     )
-    # Past the ORM, which takes as long again for each row.
-    found = (await (await session.connection()).execute(statement)).all()
-    columns = list(zip(*found, strict=True)) or [()] * len(READ)
-    rows = pl.DataFrame(dict(zip(READ, columns, strict=True)), schema=READ)
-    here = (col(RiskSignal.account_id) > after, col(RiskSignal.account_id) <= (found[-1][0] if found else after))
-    live = await live_signals(session, day, *here) if found else []
+    rows = await read_frame(session, statement, READ)
+    if not rows.height:
+        return Page(rows, pl.DataFrame(schema=LIVE))
+    here = (col(RiskSignal.account_id) > after, col(RiskSignal.account_id) <= str(rows["account"][-1]))
+    live = await live_signals(session, day, *here)
     pairs = {"account": [account for account, _ in live], "level": [signal_named(name).level for _, name in live]}
-    return Page(rows, pl.DataFrame(pairs, schema={"account": pl.String(), "level": pl.String()}))
+    return Page(rows, pl.DataFrame(pairs, schema=LIVE))
 
 
 async def changes_of(page: Page, day: date) -> Changes:
@@ -172,7 +173,7 @@ def compare(frame: pl.DataFrame, day: date) -> Changes:
         .with_columns(*(expr.alias(f"{model}_moved") for model, expr in moved.items()))
         .with_columns(score=primary["score"], coverage=primary["coverage"], band=pl.coalesce(band, "told", pl.lit("")))
         .with_columns(
-            crossed=(pl.col("told") != "") & (pl.col("band") != pl.col("told")),
+            crossed=((pl.col("told") != "") & (pl.col("band") != pl.col("told"))).fill_null(False),
             risk_crossed=before.is_not_null() & pl.col(f"{RISK}_moved") & _other_band(RISK),
         )
         .filter(before.is_null() | pl.any_horizontal(*(f"{model}_moved" for model in MODELS), *other, "crossed"))
