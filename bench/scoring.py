@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
@@ -55,7 +55,8 @@ def readings(first: int, count: int, *, fallen: bool = False) -> pl.DataFrame:
     for place, metric in enumerate(ALL):
         drawn, gap = pl.col("n").hash(place), pl.col("n").hash(1000 + place) % 5 == 0
         if metric.labels:
-            best, worst = metric.labels[-1], metric.labels[0]
+            best: Any = metric.labels[-1]
+            worst: Any = metric.labels[0]
             label = drawn % len(metric.labels)
             value: Any = label.replace_strict(dict(enumerate(metric.labels)), return_dtype=pl.String)
         else:
@@ -151,7 +152,7 @@ class Stages:
 
     def __init__(self, database: Database, *, with_bare: bool = False) -> None:
         self._db, self._with_bare = database, with_bare
-        self.seconds = Counter[str]()
+        self.seconds = defaultdict[str, float](float)
         self.accounts = self.facts = self.crossed = self.rows = 0
 
     def _timed(self, name: str, began: tuple[float, float]) -> None:
@@ -202,7 +203,7 @@ async def measured(database: Database, accounts: int) -> tuple[dict[str, Any], b
     seconds = {name: round(value, 2) for name, value in second.seconds.items()}
     # The frames of the second pass are scored twice, by us and by hand.
     ratio = seconds["bare_cpu"] / max(seconds["score_cpu"], 0.01)
-    figures = {
+    figures: dict[str, Any] = {
         "accounts": second.accounts,
         **{f"{name}_s": seconds[name] for name in STAGES},
         "total_s": round(second.total(), 1),
