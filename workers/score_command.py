@@ -25,9 +25,7 @@ DAY: Final = typer.Option(formats=["%Y-%m-%d"], help="As of this business day (U
 def score(
     account: Annotated[str, typer.Argument(help="The account's id, or what the product calls it.")] = "",
     model: Annotated[str, typer.Option(help="h1 to h5; the one that speaks for the account if left out.")] = "",
-    everybody: Annotated[
-        bool, typer.Option("--all", help="Score all accounts; write what changed.")
-    ] = False,
+    everybody: Annotated[bool, typer.Option("--all", help="Score all accounts; write what changed.")] = False,
     day: Annotated[datetime | None, DAY] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -61,7 +61,7 @@ async def test_a_preview_writes_nothing_and_a_scan_puts_each_finding_on_record_o
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("usages",), "'which': Value error, 'usages' is not one of 'usage', 'renewals', 'cards'."),
+        (("usages",), "'which': Value error, 'usages' is not one of 'usage', 'renewals', 'cards', 'health'."),
         (
             ("usage", "--day", "30.3.2026"),
             "'--day': Value error, '30.3.2026' does not match the formats '%Y-%m-%d'.",
