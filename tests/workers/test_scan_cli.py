@@ -85,7 +85,10 @@ async def test_t2_6_schedules_are_listed_paused_resumed_triggered_and_removed(
     try:
         sentence = "holdfast: there is no schedule scan-cards; `holdfast schedules ensure` makes it\n"
         assert await said("trigger", "cards") == (1, sentence)
-        assert await said("ensure") == (0, "scan-usage: made\nscan-renewals: made\nscan-cards: made\n")
+        assert await said("ensure") == (
+            0,
+            "scan-usage: made\nscan-renewals: made\nscan-cards: made\nscan-health: made\n",
+        )
         assert await said("pause", "usage", "--by", "ana") == (0, "scan-usage: paused\n")
         rows = json.loads((await said("list", "--json"))[1])
         assert [row["schedule"] for row in rows] == ["scan-usage (paused)", "scan-renewals", "scan-cards"]
