@@ -185,7 +185,7 @@ class Stages:
             self.accounts += page.rows.height
             self.crossed += len(changes.events)
             self.rows += changes.rows.height
-            after, last = page.after, page.rows.height < HEALTH_PAGE
+            after, last = page.after, page.last
 
     def total(self, which: str = "") -> float:
         """All stages but the comparison with bare polars; `_cpu` for those of the processor."""

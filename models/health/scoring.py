@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 import polars as pl
-from sqlalchemy import Text, cast
+from sqlalchemy import ColumnElement, Text, and_, cast, func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -46,15 +46,15 @@ READ: Final = {
 
 @dataclass(frozen=True)
 class Page:
-    """Some accounts as they are in the database; `live` has a row of account and level for each live risk signal."""
+    """Some accounts as they are in the database; `live` has a row of account and level for each live risk signal.
+
+    `after` is the id to read on from, and `last` says that nothing follows.
+    """
 
     rows: pl.DataFrame
     live: pl.DataFrame
-
-    @property
-    def after(self) -> str:
-        """The last account of the page."""
-        return str(self.rows["account"][-1]) if self.rows.height else ""
+    after: str = ""
+    last: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,17 @@ class Changes:
 
 
 async def read_page(session: AsyncSession, day: date, policy: Policy, after: str, size: int) -> Page:
-    """The next `size` accounts by id that have not left. Two queries, whatever their number."""
+    """The next `size` accounts by id, without those that have left. Three queries, whatever their number."""
+    ids = select(Account.id).where(Account.id > after).order_by(col(Account.id)).limit(size).subquery()
+    count, last = (await session.exec(select(func.count(ids.c.id), func.max(ids.c.id)))).one()
+    if not count:
+        return Page(pl.DataFrame(schema=READ), pl.DataFrame(schema=LIVE), after)
+
+    def here(column: Any) -> ColumnElement[bool]:
+        # Said of every table, so that no planner reads one of them whole for each page.
+        return and_(col(column) > after, col(column) <= last)
+
+    metrics, health = AccountMetrics.account_id, AccountHealth.account_id
     statement: Any = (
         select(  # type: ignore[call-overload]
             col(Account.id),
@@ -81,19 +91,15 @@ async def read_page(session: AsyncSession, day: date, policy: Policy, after: str
             col(AccountHealth.version),
             col(AccountHealth.band),
         )
-        .join(AccountMetrics, col(AccountMetrics.account_id) == col(Account.id), isouter=True)
-        .join(AccountHealth, col(AccountHealth.account_id) == col(Account.id), isouter=True)
-        .where(col(Account.id) > after, col(Account.churned_at).is_(None))
+        .join(AccountMetrics, and_(col(metrics) == col(Account.id), here(metrics)), isouter=True)
+        .join(AccountHealth, and_(col(health) == col(Account.id), here(health)), isouter=True)
+        .where(here(Account.id), col(Account.churned_at).is_(None))
         .order_by(col(Account.id))
-        .limit(size)
     )
     rows = await read_frame(session, statement, READ)
-    if not rows.height:
-        return Page(rows, pl.DataFrame(schema=LIVE))
-    here = (col(RiskSignal.account_id) > after, col(RiskSignal.account_id) <= str(rows["account"][-1]))
-    live = await live_signals(session, day, *here)
+    live = await live_signals(session, day, here(RiskSignal.account_id))
     pairs = {"account": [account for account, _ in live], "level": [signal_named(name).level for _, name in live]}
-    return Page(rows, pl.DataFrame(pairs, schema=LIVE))
+    return Page(rows, pl.DataFrame(pairs, schema=LIVE), last, last=count < size)
 
 
 async def changes_of(page: Page, day: date) -> Changes:
