@@ -64,7 +64,7 @@ async def test_h0_an_accounts_score_is_explained_to_the_last_digit(migrated: Pat
         "risk": {"score": 50, "level": "high", "signals": ["seats removed"]},
     }
     assert parts["NPS"] == {"weight": 10, "points": 0.0, "share": 0, "readings": {"nps": 5}, "missing": []}
-    missing = {"weight": 5, "points": None, "share": None, "readings": {}, "missing": ["growth"]}
+    missing: dict[str, Any] = {"weight": 5, "points": None, "share": None, "readings": {}, "missing": ["growth"]}
     assert parts["Growth"] == missing
     assert sum(part["points"] or 0 for part in parts.values()) == 83
     await database.close()

@@ -235,7 +235,7 @@ async def fall(database: Database) -> None:
         await told(database, name, TODAY - DAY, **EXCELLENT)
     await scanned(database, "health", TODAY - DAY)
     for name in NAMES[1:]:
-        await told(database, name, **dict.fromkeys(("logins_per_week", "core_feature_pct", "nps"), 0))
+        await told(database, name, logins_per_week=0, core_feature_pct=0, nps=0)
 
 
 async def test_t2_1_a_pass_killed_after_any_page_and_run_again_ends_in_the_same_rows_and_facts(both: Database) -> None:

@@ -22,7 +22,7 @@ from models.database import Database
 from models.policy import Policy, PolicyFile
 from models.scans import SCANS, Found, Scan, ScanJob
 from models.tables import CaseRow, InboxEvent, wall
-from tests.scans.customers import DAY, account, contract, facts_of, put, windows
+from tests.scans.customers import DAY, account, contract, facts_of, put, unwell, windows
 from workers import schedules
 from workers.connect import sandbox
 from workers.relay import Relay
@@ -179,6 +179,20 @@ async def test_a_long_scan_goes_on_in_a_new_run(observatory: Observatory) -> Non
     assert (found.accounts, found.recorded, found.pages) == (205, 205, 206)
 
 
+async def test_t2_1_the_health_scan_scores_window_after_window_and_what_it_found_goes_its_way(
+    observatory: Observatory,
+) -> None:
+    today = wall().date()
+    names = [f"a{number}" for number in range(5)]
+    rows = [row for name in names for row in (account(name), *unwell(name))]
+    await put(observatory.database, *rows)
+        observatory.database, *(account(name) for name in names), *(row for name in names for row in unwell(name))
+    )
+    found = await observatory.scan("health", today, window=2)
+    assert (found.accounts, found.recorded, found.pages, found.by_value) == (5, 5, 3, {"critical": 5})
+    assert (await observatory.scan("health", today, window=2)).recorded == 0
+
+
 async def test_a_preview_says_what_the_router_would_and_writes_nothing(both: Database) -> None:
     today = wall().date()
     await put(both, *(account(name) for name in "abcdef"))
@@ -315,7 +329,7 @@ async def test_t2_6_a_worker_makes_the_schedules_and_starts_even_where_it_may_no
     client: Client, temporal: Server
 ) -> None:
     await schedules.ensure_or_warn(client, policy())
-    assert {row["schedule"] for row in await schedules.listed(client)} == {"scan-usage", "scan-renewals", "scan-cards"}
+    assert {row["schedule"] for row in await schedules.listed(client)} == {f"scan-{which}" for which in SCANS}
     with capture_logs() as said:
         await schedules.ensure_or_warn(
             await Client.connect(temporal.address, namespace="nowhere", data_converter=client.data_converter), policy()

@@ -6,16 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import SQLModel, col, select
+from sqlmodel import col, select
 from temporalio.testing import ActivityEnvironment
 
 from activities.scans import HOUR, Scans, Turns
 from models.database import Database
-from models.health.rows import AccountHealth, AccountMetrics
 from models.policy import PolicyFile
 from models.scans import SCANS, Found, Scan, Which
 from models.tables import InboxEvent
-from tests.scans.customers import DAY, LONG_AGO, TODAY, account, contract, facts_of, put, scanned, told, windows
+from tests.scans.customers import DAY, TODAY, account, contract, facts_of, put, scanned, told, unwell, windows
 
 MIDNIGHT = datetime(2026, 3, 30, tzinfo=UTC)
 
@@ -75,14 +74,6 @@ async def test_p2_1_cards_within_thirty_days_inclusive(both: Database) -> None:
     assert (await facts_of(both))[0] == (
         f"card.expiring/edge/{edge}", "card.expiring", "edge", f"edge/{edge}", "", 4900, "usd", MIDNIGHT, "holdfast",
     )  # fmt: skip
-
-
-def unwell(name: str) -> list[SQLModel]:
-    """An account that was healthy, and whose readings of today are as bad as may be."""
-    poor = {"logins_per_week": 0, "core_feature_pct": 0, "session_minutes": 0, "nps": 0}
-    stood = {"h1_score": 100_000, "h1_band": "healthy", "h1_coverage": 50, "risk_score": 0, "risk_band": "low"}
-    health = AccountHealth(account_id=name, model="h1", band="healthy", standings=stood, at=LONG_AGO)
-    return [AccountMetrics(account_id=name, readings=poor), health]
 
 
 async def many(database: Database, count: int) -> None:

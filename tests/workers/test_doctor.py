@@ -88,8 +88,8 @@ async def test_a_setting_that_is_missing(place: Town) -> None:
 @pytest.mark.parametrize(
     ("revision", "what"),
     [
-        ("0002", "the database is at migration 0002, the newest is 0006"),
-        ("9999", "the database is at migration 9999, newer than this version knows (0006)"),
+        ("0002", "the database is at migration 0002, the newest is 0007"),
+        ("9999", "the database is at migration 9999, newer than this version knows (0007)"),
     ],
 )
 async def test_a_database_at_another_migration(place: Town, revision: str, what: str) -> None:

@@ -91,12 +91,12 @@ async def test_t2_6_schedules_are_listed_paused_resumed_triggered_and_removed(
         )
         assert await said("pause", "usage", "--by", "ana") == (0, "scan-usage: paused\n")
         rows = json.loads((await said("list", "--json"))[1])
-        assert [row["schedule"] for row in rows] == ["scan-usage (paused)", "scan-renewals", "scan-cards"]
+        assert [row["schedule"] for row in rows] == ["scan-usage (paused)", *(f"scan-{which}" for which in SCANS[1:])]
         assert rows[0]["note"].startswith("Paused by ana at ")
         assert (rows[0]["next"], rows[1]["next"][-5:] >= "05:30") == ("", True)
         assert await said("resume", "usage") == (0, "scan-usage: goes on\n")
         assert await said("trigger", "cards") == (0, "scan-cards: started\n")
-        assert await said("remove") == (0, "scan-usage: removed\nscan-renewals: removed\nscan-cards: removed\n")
+        assert await said("remove") == (0, "".join(f"scan-{which}: removed\n" for which in SCANS))
         assert await said("remove", "usage") == (0, "scan-usage: there was none\n")
     finally:
         async for run in client.list_workflows("WorkflowType = 'scan' AND ExecutionStatus = 'Running'"):
