@@ -186,8 +186,6 @@ async def test_t2_1_the_health_scan_scores_window_after_window_and_what_it_found
     names = [f"a{number}" for number in range(5)]
     rows = [row for name in names for row in (account(name), *unwell(name))]
     await put(observatory.database, *rows)
-        observatory.database, *(account(name) for name in names), *(row for name in names for row in unwell(name))
-    )
     found = await observatory.scan("health", today, window=2)
     assert (found.accounts, found.recorded, found.pages, found.by_value) == (5, 5, 3, {"critical": 5})
     assert (await observatory.scan("health", today, window=2)).recorded == 0
