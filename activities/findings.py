@@ -86,8 +86,7 @@ async def _health(session: AsyncSession, day: date, policy: Policy, after: str, 
 
     read = await scoring.read_page(session, day, policy, after, size)
     scores = await scoring.changes_of(read, day)
-    count = read.rows.height
-    page = Page(after=read.after or after, accounts=count, last=count < size, found=len(scores.events), scores=scores)
+    page = Page(after=read.after, accounts=read.rows.height, last=read.last, found=len(scores.events), scores=scores)
     page.events = scores.events
     page.by_value = dict(sorted(Counter(event.value for event in page.events).items()))
     return page

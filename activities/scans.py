@@ -167,4 +167,4 @@ class Scans:
                     if event.kind == kind:
                         event.wall_next_try_at = order.next()
                         order.take()
-            return (await inbox.take_in(session, events)).count("pending")
+            return await inbox.insert_all(session, events)

@@ -2,18 +2,20 @@
 
 A first pass scores accounts nobody has scored; then one account in a hundred changes, and the pass that is measured
 finds exactly these. A third changes nothing. Beside it the same sums by hand in polars, without gaps, coverage and
-bands, over the same frames; seconds of scoring are of the processor, for others work on the machine.
+bands, over the same frames. What has to hold is said of seconds of the processor, for others work on the machine;
+seconds on the clock and the load stand beside them.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import resource
 import sqlite3
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
@@ -36,10 +38,13 @@ DAY: Final = date(2026, 3, 30)
 EVERY: Final = 100
 """One account in so many changes its band before the second pass."""
 CHUNK: Final = 50_000
+STAGES: Final = ("read", "score", "compare", "write")
 LEAST_RATIO: Final = 0.5
 MOST_SECONDS: Final = 60
 MOST_MB: Final = 1500
 PER_HOUR: Final = 10**6
+NOTHING: Final = r',"[a-z_]+":null'
+"""What is not known is not in a document."""
 
 
 def readings(first: int, count: int, *, fallen: bool = False) -> pl.DataFrame:
@@ -50,7 +55,8 @@ def readings(first: int, count: int, *, fallen: bool = False) -> pl.DataFrame:
     for place, metric in enumerate(ALL):
         drawn, gap = pl.col("n").hash(place), pl.col("n").hash(1000 + place) % 5 == 0
         if metric.labels:
-            best, worst = metric.labels[-1], metric.labels[0]
+            best: Any = metric.labels[-1]
+            worst: Any = metric.labels[0]
             label = drawn % len(metric.labels)
             value: Any = label.replace_strict(dict(enumerate(metric.labels)), return_dtype=pl.String)
         else:
@@ -58,11 +64,13 @@ def readings(first: int, count: int, *, fallen: bool = False) -> pl.DataFrame:
             if metric.name == "open_tickets":
                 best, worst = worst, best
             span = (min(metric.most, 200) - metric.least) * 10
-            value = (drawn % (span + 1)).cast(pl.Int64) / 10 + metric.least
+            value = ((drawn % (span + 1)).cast(pl.Int64) / 10 + metric.least).round(1)
         marked_value = pl.lit(worst if fallen else best)
         columns.append(pl.when(marked).then(marked_value).when(~gap).then(value).alias(metric.name))
     account = pl.format("a{}", pl.col("n").cast(pl.String).str.zfill(7))
-    return numbers.select(account.alias("account"), pl.struct(columns).struct.json_encode().alias("readings"))
+    return numbers.select(
+        account.alias("account"), pl.struct(columns).struct.json_encode().str.replace_all(NOTHING, "").alias("readings")
+    )
 
 
 ACCOUNTS: Final = """INSERT INTO accounts (id, name, company, email, locale, timezone, owner, segment, strategic, mrr,
@@ -144,7 +152,7 @@ class Stages:
 
     def __init__(self, database: Database, *, with_bare: bool = False) -> None:
         self._db, self._with_bare = database, with_bare
-        self.seconds = Counter[str]()
+        self.seconds = defaultdict[str, float](float)
         self.accounts = self.facts = self.crossed = self.rows = 0
 
     def _timed(self, name: str, began: tuple[float, float]) -> None:
@@ -177,37 +185,35 @@ class Stages:
             self.accounts += page.rows.height
             self.crossed += len(changes.events)
             self.rows += changes.rows.height
-            after, last = page.after, page.rows.height < HEALTH_PAGE
+            after, last = page.after, page.last
 
-    @property
-    def total(self) -> float:
-        """All stages but the comparison with bare polars."""
-        return sum(self.seconds[name] for name in ("read", "score", "compare", "write"))
+    def total(self, which: str = "") -> float:
+        """All stages but the comparison with bare polars; `_cpu` for those of the processor."""
+        return sum(self.seconds[f"{name}{which}"] for name in STAGES)
 
 
 async def measured(database: Database, accounts: int) -> tuple[dict[str, Any], bool]:
     """Three passes. Figures of the second, and whether they hold."""
     first, second, third = Stages(database), Stages(database, with_bare=True), Stages(database)
     await first.run(DAY)
-    print(f"first pass {first.total:.1f} s, {first.rows:,} rows written", flush=True)
+    print(f"first pass {first.total():.1f} s, {first.rows:,} rows written", flush=True)
     fallen = await let_some_fall(database, accounts)
     await second.run(DAY + timedelta(days=1))
     await third.run(DAY + timedelta(days=1))
     seconds = {name: round(value, 2) for name, value in second.seconds.items()}
     # The frames of the second pass are scored twice, by us and by hand.
     ratio = seconds["bare_cpu"] / max(seconds["score_cpu"], 0.01)
-    figures = {
+    figures: dict[str, Any] = {
         "accounts": second.accounts,
-        **{f"{name}_s": seconds[name] for name in ("read", "score", "compare", "write")},
-        "total_s": round(second.total, 1),
+        **{f"{name}_s": seconds[name] for name in STAGES},
+        "total_s": round(second.total(), 1),
+        "cpu_s": {name: seconds[f"{name}_cpu"] for name in STAGES} | {"total": round(second.total("_cpu"), 1)},
+        "load": round(os.getloadavg()[0], 1),
         "bare_polars_s": seconds["bare"],
-        "score_cpu_s": seconds["score_cpu"],
         "bare_polars_cpu_s": seconds["bare_cpu"],
         "ratio": round(ratio, 2),
-        "accounts_per_s": {
-            name: round(accounts / max(seconds[name], 0.01)) for name in ("read", "score", "compare", "write")
-        },
-        "first_pass_s": round(first.total, 1),
+        "accounts_per_s": {name: round(accounts / max(seconds[name], 0.01)) for name in STAGES},
+        "first_pass_s": round(first.total(), 1),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "fallen": fallen,
         "crossed": second.crossed,
@@ -219,7 +225,7 @@ async def measured(database: Database, accounts: int) -> tuple[dict[str, Any], b
         and second.crossed == second.facts == fallen == -(-accounts // EVERY)
         and first.facts == third.facts == third.rows == 0
         and ratio >= LEAST_RATIO
-        and second.total < MOST_SECONDS
+        and second.total("_cpu") < MOST_SECONDS
         and figures["peak_mb"] < MOST_MB
     )
     return figures, holds

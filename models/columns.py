@@ -257,6 +257,15 @@ class UsageColumns(Loadable):
     count: Annotated[int, BeforeValidator(_no_flag), Field(ge=0, le=10**12, description="a whole number, 0 or more")]
 
 
+class MetricColumns(Loadable):
+    """A reading of one health metric (docs/health.md). Of each metric the newest stays; without `at` it is read now."""
+
+    account: Id
+    metric: Id
+    value: Text
+    at: Moment = None
+
+
 class Problem(ValueError):
     """One field that cannot be taken: its name, and a sentence with what was wrong and what is allowed."""
 

@@ -38,6 +38,18 @@ async def take_in(session: AsyncSession, rows: Sequence[InboxEvent]) -> list[str
     return states
 
 
+async def insert_all(session: AsyncSession, rows: Sequence[InboxEvent]) -> int:
+    """Store rows that count no use, each once by its source and event id; how many are new."""
+    if not rows:
+        return 0
+    table = SQLModel.metadata.tables[str(InboxEvent.__tablename__)]
+    insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgres_insert
+    values = [row.model_dump(exclude={"id"}) for row in rows]
+    connection = await session.connection()
+    statement = insert(table).on_conflict_do_nothing().returning(table.c.id)
+    return len((await connection.execute(statement, values)).all())
+
+
 async def _look_at_use(session: AsyncSession, rows: Sequence[InboxEvent]) -> None:
     """Say of each row of use whether it is counted, parked or left out."""
     names = {row.account_id for row in rows}

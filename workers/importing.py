@@ -20,13 +20,17 @@ from models.columns import (
     ContactColumns,
     ContractColumns,
     Loadable,
+    MetricColumns,
     OwnerColumns,
     UsageColumns,
     read_row,
 )
 from models.counting import Count
 from models.database import Database
+from models.health.metrics import BadMetric, metric_named
+from models.health.recording import record_metrics
 from models.policy import Usage
+from models.tables import wall
 from workers.csv_files import REASON, BadFile, Header, Line, Rejected, header_of, lines_of, look_over
 
 ROWS_AT_ONCE: Final = 1000
@@ -48,6 +52,7 @@ KINDS: Final[dict[str, Kind]] = {
     "contracts": Kind(ContractColumns, ("id",), ("id",)),
     "owners": Kind(OwnerColumns, ("handle",), ("handle",)),
     "usage": Kind(UsageColumns, ("account", "metric", "day", "count"), ("account", "metric", "day")),
+    "metrics": Kind(MetricColumns, ("account", "metric", "value"), ("account", "metric", "at")),
 }
 
 
@@ -168,6 +173,8 @@ class Import:
             async with self._db.writing() as session:
                 if self._kind.row is UsageColumns:
                     states, problems = await self._count(session, rows)
+                elif self._kind.row is MetricColumns:
+                    states, problems = await _record(session, rows)
                 else:
                     loaded = await loading.load(session, [each.row for each in rows])
                     states = [each.state for each in loaded if not each.problem]
@@ -204,6 +211,23 @@ class Import:
         if self.report.bad <= SHOWN:
             self.report.first_bad.append(f"line {line.number}: {reason}")
             self._complain(f"line {line.number}: {reason}")
+
+
+async def _record(session: AsyncSession, rows: Sequence[_Row]) -> tuple[list[str], list[tuple[Line, str]]]:
+    accounts = await parking.accounts_called(session, {each.row.account for each in rows})
+    states, problems = [], []
+    for each in rows:
+        row: MetricColumns = each.row
+        try:
+            if row.account not in accounts:
+                raise BadMetric(f"account: {row.account!r} is not known; import the account first")
+            metric = metric_named(row.metric)
+            value = metric.said(metric.read(row.value))
+            changed = await record_metrics(session, accounts[row.account], {row.metric: value}, row.at or wall())
+            states.append("changed" if changed else "unchanged")
+        except BadMetric as error:
+            problems.append((each.line, str(error)))
+    return states, problems
 
 
 class _Seen:

@@ -34,6 +34,7 @@ class ImportKind(StrEnum):
     CONTRACTS = "contracts"
     OWNERS = "owners"
     USAGE = "usage"
+    METRICS = "metrics"
 
 
 def import_command(

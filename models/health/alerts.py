@@ -65,10 +65,11 @@ async def reassess(session: AsyncSession, account: str, at: datetime) -> None:
         return
     now = standing(live_on(await signals_of(session, account), day))
     known = await session.get(AccountHealth, account, with_for_update=True)
-    said = dict(known.standings.get(RISK) or {}) if known else {}
-    was = str(said.get("band") or "low")
-    if known and (now.score, now.band) != (said.get("score"), was):
-        known.standings = {**known.standings, RISK: {"score": now.score, "band": now.band, "coverage": now.coverage}}
+    said = dict(known.standings) if known else {}
+    was = str(said.get(f"{RISK}_band") or "low")
+    if known and (now.score, now.band) != (said.get(f"{RISK}_score"), was):
+        new = {f"{RISK}_score": now.score, f"{RISK}_band": now.band, f"{RISK}_coverage": now.coverage}
+        known.standings = {**said, **new}
         known.version += 1
         session.add(known)
         change = HealthChange(

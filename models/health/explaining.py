@@ -101,7 +101,7 @@ class Known:
             LookupError: there is no such model.
         """
         card = card_named(model or self.primary)
-        return explain(card, self.readings, self.stood.get(card.name, {}).get("band") or "")
+        return explain(card, self.readings, self.stood.get(f"{card.name}_band") or "")
 
     @property
     def risk(self) -> Standing:

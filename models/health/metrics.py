@@ -43,7 +43,21 @@ class Metric:
                 return str(text)
         elif isinstance(value, int | float) and not isinstance(value, bool) and self.least <= value <= self.most:
             return hundredths(value)
-        raise BadMetric(f"{self.name}: {value!r:.60} is not allowed; expected {self.allowed}")
+        raise self._refused(value)
+
+    def read(self, text: str) -> int | str:
+        """A reading that is written as text.
+
+        Raises:
+            BadMetric: it is not what is allowed.
+        """
+        try:
+            return self.reading(text if self.labels else float(text))
+        except ValueError as error:
+            raise error if isinstance(error, BadMetric) else self._refused(text) from None
+
+    def _refused(self, value: Any) -> BadMetric:
+        return BadMetric(f"{self.name}: {value!r:.60} is not allowed; expected {self.allowed}")
 
     def said(self, reading: int | str) -> int | float | str:
         """A reading as people say it."""

@@ -28,7 +28,7 @@ class AccountHealth(SQLModel, table=True):
     """Where an account stands by its primary model (H0.2), and in `standings` by every one.
 
     Scores are in thousandths of a point, none while the status is unknown; `band` is the last that was known.
-    `standings` has score, band and coverage (percent) by model, and the churn risk as `risk`.
+    `standings` has `h1_score`, `h1_band`, `h1_coverage` (percent) and so on for every model, and for `risk`.
     """
 
     __tablename__ = "account_health"

@@ -54,7 +54,7 @@ def scored(frame: pl.LazyFrame, cards: Sequence[Scorecard]) -> pl.LazyFrame:
         frame.with_columns(parts)
         .select(others, *sums)
         .with_columns(scores)
-        .select(pl.exclude("^.*/.*$", "^.*_held$"), *coverage, *bands)
+        .select(pl.exclude("^.*/.*$"), *coverage, *bands)
     )
 
 

@@ -1,6 +1,6 @@
 """Changed scores into the database, many at once and each once, whoever else scores at the same time (H0).
 
-Rows go through a table of the transaction's own: `COPY` on PostgreSQL, one prepared statement on SQLite.
+Rows go through a table of the transaction's own.
 """
 
 from typing import Any, Final
@@ -23,10 +23,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.schema import CreateTable, DropTable
 from sqlmodel import SQLModel, col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from models.health.frames import stage
 from models.health.known import midnight
 from models.health.rows import AccountHealth, HealthChange
 from models.health.scorecard import THOUSANDTH
@@ -70,7 +70,7 @@ async def write(session: AsyncSession, changes: Changes) -> set[str]:
     dialect_insert: Any = sqlite_insert if is_sqlite else postgres_insert
     at = literal(midnight(changes.day), UtcDateTime)
     rows, history = changes.rows, changes.history
-    await _stage(session, ROWS, rows)
+    await stage(session, ROWS, rows)
     standings: Any = ROWS.c.standings if is_sqlite else cast(ROWS.c.standings, JSON)
     given: list[Any] = [standings if each is ROWS.c.standings else each for each in ROWS.c]
     table = SQLModel.metadata.tables[str(AccountHealth.__tablename__)]
@@ -85,9 +85,9 @@ async def write(session: AsyncSession, changes: Changes) -> set[str]:
     if len(written) < rows.height:
         mine = pl.col("account_id").is_in(list(written))
         rows, history = rows.filter(mine), history.filter(mine)
-        await _stage(session, ROWS, rows)
+        await stage(session, ROWS, rows)
     await _set_health(session)
-    await _stage(session, HISTORY, history)
+    await stage(session, HISTORY, history)
     table = SQLModel.metadata.tables[str(HealthChange.__tablename__)]
     statement = dialect_insert(table).from_select([*HISTORY.c.keys(), "at"], select(*HISTORY.c, at).where(true()))
     statement = statement.on_conflict_do_update(
@@ -107,20 +107,3 @@ async def _set_health(session: AsyncSession) -> None:
     locked = select(Account.id).join(ROWS, scored[0]).where(*differs).order_by(col(Account.id))  # type: ignore[call-overload]
     await session.exec(locked.with_for_update(of=Account))
     await session.exec(update(Account).values(health=whole).where(*differs))
-
-
-async def _stage(session: AsyncSession, table: Table, frame: pl.DataFrame) -> None:
-    """Fill a table that lives as long as the transaction, or on SQLite until it is filled again."""
-    connection = await session.connection()
-    await connection.execute(DropTable(table, if_exists=True))
-    await connection.execute(CreateTable(table))
-    frame = frame.select(table.c.keys())
-    if connection.dialect.name == "sqlite":
-        if frame.height:
-            # Compiled by hand, so that the rows go to the driver as they are.
-            marks = ", ".join("?" * len(table.c))
-            await connection.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", frame.rows())  # noqa: S608
-        return
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    async with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} FROM STDIN (FORMAT csv)") as copy:
-        await copy.write(frame.write_csv(include_header=False, quote_style="non_numeric"))

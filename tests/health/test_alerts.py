@@ -63,7 +63,8 @@ async def test_h6_each_level_that_is_crossed_is_told_once(both: Database) -> Non
     async with both.reading() as session:
         known = await session.get(AccountHealth, "a")
         history = (await session.exec(select(HealthChange).where(HealthChange.model == RISK))).all()
-    assert known and known.standings[RISK] == {"score": 30_000, "band": "medium", "coverage": 100}
+    assert known and known.standings[f"{RISK}_band"] == "medium"
+    assert (known.standings[f"{RISK}_score"], known.standings[f"{RISK}_coverage"]) == (30_000, 100)
     assert [(row.band, row.score) for row in history] == [("medium", 30_000)]
     # The day's pass finds what stands already.
     assert (await scanned(both, "health")).recorded == 0
@@ -94,7 +95,7 @@ async def test_h7_two_signals_at_one_moment_both_count(both: Database) -> None:
     await asyncio.gather(*(tell(name) for name in ("champion left", "seats removed", "competitor mentioned")))
     async with both.reading() as session:
         known = await session.get(AccountHealth, "a")
-    assert known and (known.standings[RISK]["band"], known.standings[RISK]["score"]) == ("critical", 70_000)
+    assert known and (known.standings[f"{RISK}_band"], known.standings[f"{RISK}_score"]) == ("critical", 70_000)
     assert [value for _, value in await told(both)] == ["critical", "high"]
 
 

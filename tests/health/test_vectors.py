@@ -42,10 +42,7 @@ def stored_of(rng: random.Random) -> dict[str, Any]:
 
 def page(stored: list[dict[str, Any]], held: list[dict[str, str]], live: list[tuple[str, str]]) -> Page:
     """Accounts as they are read from the database, named by their number."""
-    standings = [
-        json.dumps({model: {"score": None, "band": band or None, "coverage": 0} for model, band in each.items()})
-        for each in held
-    ]
+    standings = [json.dumps({f"{model}_band": band or None for model, band in each.items()}) for each in held]
     count = range(len(stored))
     columns: dict[str, Any] = {
         "account": [f"{n:05}" for n in count],

@@ -9,6 +9,7 @@ from sqlmodel import SQLModel, col, select
 from activities.scans import Scans
 from models.customers import Contract, UsageDay
 from models.database import Database
+from models.health.rows import AccountHealth, AccountMetrics
 from models.policy import PolicyFile
 from models.scans import Found, Scan, Which
 from models.tables import Account, InboxEvent, RiskSignal
@@ -51,6 +52,14 @@ def account(name: str, **more: Any) -> Account:
 def contract(name: str, account: str, renews_on: date, **more: Any) -> Contract:
     """A signed annual contract."""
     return Contract(id=name, account_id=account, renews_on=renews_on, value=120_000, **more)
+
+
+def unwell(name: str) -> list[SQLModel]:
+    """An account that was healthy, and whose readings of today are as bad as may be."""
+    poor = {"logins_per_week": 0, "core_feature_pct": 0, "session_minutes": 0, "nps": 0}
+    stood = {"h1_score": 100_000, "h1_band": "healthy", "h1_coverage": 50, "risk_score": 0, "risk_band": "low"}
+    health = AccountHealth(account_id=name, model="h1", band="healthy", standings=stood, at=LONG_AGO)
+    return [AccountMetrics(account_id=name, readings=poor), health]
 
 
 async def scanned(

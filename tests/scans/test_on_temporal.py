@@ -22,7 +22,7 @@ from models.database import Database
 from models.policy import Policy, PolicyFile
 from models.scans import SCANS, Found, Scan, ScanJob
 from models.tables import CaseRow, InboxEvent, wall
-from tests.scans.customers import DAY, account, contract, facts_of, put, windows
+from tests.scans.customers import DAY, account, contract, facts_of, put, unwell, windows
 from workers import schedules
 from workers.connect import sandbox
 from workers.relay import Relay
@@ -177,6 +177,18 @@ async def test_a_long_scan_goes_on_in_a_new_run(observatory: Observatory) -> Non
     await put(observatory.database, *(account(f"a{number:03}", card_expires_on=today) for number in range(205)))
     found = await observatory.scan("cards", today, window=1)
     assert (found.accounts, found.recorded, found.pages) == (205, 205, 206)
+
+
+async def test_t2_1_the_health_scan_scores_window_after_window_and_what_it_found_goes_its_way(
+    observatory: Observatory,
+) -> None:
+    today = wall().date()
+    names = [f"a{number}" for number in range(5)]
+    rows = [row for name in names for row in (account(name), *unwell(name))]
+    await put(observatory.database, *rows)
+    found = await observatory.scan("health", today, window=2)
+    assert (found.accounts, found.recorded, found.pages, found.by_value) == (5, 5, 3, {"critical": 5})
+    assert (await observatory.scan("health", today, window=2)).recorded == 0
 
 
 async def test_a_preview_says_what_the_router_would_and_writes_nothing(both: Database) -> None:

@@ -1,5 +1,6 @@
 """The automatic rules: each crossed at its edge, found once a month, on both databases (T3)."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -69,6 +70,13 @@ async def test_t3_4_and_t3_5_what_is_read_is_what_is_on_record(both: Database) -
         ("rule.crossed/b:no_login/2026-03", "no_login"),
     ]
     assert (found.by_value, found.recorded) == ({"adoption_risk": 1, "detractor": 1, "no_login": 1}, 3)
+
+
+async def test_t2_6_looked_at_twice_at_once_each_crossing_is_one_fact(both: Database) -> None:
+    await put(both, *(account(f"a{number}") for number in range(5)))
+    await put(both, *(AccountMetrics(account_id=f"a{number}", readings={"nps": 3}) for number in range(5)))
+    found = await asyncio.gather(*(scanned(both, "rules") for _ in range(3)))
+    assert (sum(each.recorded for each in found), len(await told(both))) == (5, 5)
 
 
 async def test_t3_9_a_rule_that_still_holds_is_told_once_a_month(both: Database) -> None:

@@ -10,6 +10,7 @@ from sqlmodel import SQLModel, select
 
 from models.customers import Contact, Contract, Owner, UsageDay
 from models.database import Database
+from models.health.rows import AccountMetrics
 from models.policy import Usage
 from models.tables import Account, InboxEvent, wall
 from tests.models.conftest import both
@@ -134,7 +135,7 @@ async def test_t1_19_a_quotation_mark_that_is_never_closed_costs_no_more_than_it
 
 
 ACCOUNTS = (
-    "id, external_id, name, company, email, locale, timezone, owner, segment, strategic, mrr, currency, plan, health, "
+    "id, external_id, name, company, email, locale, timezone, owner, segment, strategic, growth, owner_held, mrr, currency, plan, health, "
     "signed_up_at, churned_at, churn_reason, opted_out_at"
 )
 BAD_FILES: dict[str, tuple[bytes, str]] = {
@@ -210,6 +211,25 @@ async def test_i6_imported_use_sets_the_days_count_however_often(both: Database,
     assert report.first_bad == ["line 4: account: 'nobody' is not known; import the account first"]
     assert figures(await imported(both, "usage", tmp_path / "usage.csv", content)) == (3, 2, 0, 2, 1)
     assert [(row.metric, row.count) for row in await rows(both, UsageDay)] == [("activity", 5), ("login", 2)]
+
+
+async def test_h0_imported_readings_are_recorded_the_newest_of_each_and_bad_ones_are_reported(
+    both: Database, tmp_path: Path
+) -> None:
+    await known(both, Account(id="cus_1", external_id="acme"))
+    content = (
+        "account,metric,value,at\nacme,nps,9,2026-11-02\ncus_1,nps,3,2026-11-01\ncus_1,contract,Multi-year,2026-11-01\n"
+        "cus_1,nps,eleven,2026-11-03\ncus_1,npz,1,2026-11-03\nnobody,nps,9,2026-11-03\ncus_1,roi,2.5,2026-11-01\n"
+    )
+    report = await imported(both, "metrics", tmp_path / "metrics.csv", content)
+    assert figures(report) == (7, 4, 3, 1, 3)
+    first, second, third = report.first_bad
+    assert first == "line 5: nps: 'eleven' is not allowed; expected a number from 0 to 10"
+    assert second.startswith("line 6: there is no metric 'npz'; there are logins_per_week, ")
+    assert third == "line 7: account: 'nobody' is not known; import the account first"
+    (row,) = await rows(both, AccountMetrics)
+    assert row.readings == {"nps": 9, "contract": "multi_year", "roi": 2.5}
+    assert figures(await imported(both, "metrics", tmp_path / "metrics.csv", content)) == (7, 4, 0, 4, 3)
 
 
 async def test_t1_19_a_dry_run_reports_the_same_and_changes_nothing(both: Database, tmp_path: Path) -> None:
