@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from bench.sim import acts
-from bench.sim.invariants import Checker, at_rest
-from bench.sim.script import Script
-from bench.sim.temporal import Broken
-from bench.sim.world import World
+from tests.sim import acts
+from tests.sim.invariants import Checker, at_rest
+from tests.sim.script import Script
+from tests.sim.temporal import Broken
+from tests.sim.world import World
 
 
 @dataclass

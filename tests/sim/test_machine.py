@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from bench.sim import acts
-from bench.sim.invariants import Checker, at_rest
-from bench.sim.providers import without_threads
-from bench.sim.script import FAULTS, Act, Fault, Person, Script
-from bench.sim.world import World
+from tests.sim import acts
+from tests.sim.invariants import Checker, at_rest
+from tests.sim.providers import without_threads
+from tests.sim.script import FAULTS, Act, Fault, Person, Script
+from tests.sim.world import World
 
 DECLINES = st.sampled_from(["insufficient_funds", "lost_card", "authentication_required", "ok"])
 PEOPLE = st.builds(Person, st.just("payment"), answers=st.tuples(DECLINES, DECLINES), opted_out=st.booleans())

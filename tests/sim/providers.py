@@ -20,7 +20,7 @@ import stripe
 import stripe._api_requestor as requestor
 
 from activities.outgoing_webhooks import Undelivered
-from bench.sim.clock import Clock, swapped
+from tests.sim.clock import Clock, swapped
 from simulator.faults import CutConnection, CutMidway, Rule
 from simulator.sendgrid_api import Mail as Delivered
 from simulator.sendgrid_api import mail_problems

@@ -1,7 +1,7 @@
-"""`python -m bench.sim --seeds N`: so many worlds, in two processes; ends with one line of JSON on standard output.
+"""`python -m tests.sim --seeds N`: so many worlds, in two processes; ends with one line of JSON on standard output.
 
 Exit code 1 if an invariant did not hold, if some kind of fault never struck, or if a playbook never ran. A world that
-fails is made smaller and kept in bench/sim/found, from where the suite plays it again for ever.
+fails is made smaller and kept in tests/sim/found, from where the suite plays it again for ever.
 """
 
 import argparse
@@ -14,16 +14,16 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from bench.sim.script import FAULTS, OUTAGES
-from bench.sim.share import share
-from bench.sim.world import NAMES
+from tests.sim.script import FAULTS, OUTAGES
+from tests.sim.share import share
+from tests.sim.world import NAMES
 
 FOUND: Final = Path(__file__).parent / "found"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Play; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.sim", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seeds", type=int, default=2_000, help="how many worlds")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--processes", type=int, default=2)

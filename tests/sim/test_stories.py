@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.sim.playing import play
-from bench.sim.script import Act, Fault, Person, Script
+from tests.sim.playing import play
+from tests.sim.script import Act, Fault, Person, Script
 
 LONG = 24 * 33.0
 

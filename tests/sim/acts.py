@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from temporalio.testing import ActivityEnvironment
 
-from bench.sim.clock import BEGIN
-from bench.sim.script import Act
-from bench.sim.temporal import Run
-from bench.sim.world import Customer, World
+from tests.sim.clock import BEGIN
+from tests.sim.script import Act
+from tests.sim.temporal import Run
+from tests.sim.world import Customer, World
 from models.customers import Contact, Contract
 from models.scans import Scan
 from models.tables import Account

@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any, Final
 
-from bench.sim.temporal import Broken, Run
-from bench.sim.world import NAMES, World
+from tests.sim.temporal import Broken, Run
+from tests.sim.world import NAMES, World
 from models import facts
 from models.facts import INVOICE_PAID
 from workers import audit

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.sim.playing import play
-from bench.sim.script import from_json, script_of
+from tests.sim.playing import play
+from tests.sim.script import from_json, script_of
 
 FOUND = Path(__file__).parent / "found"
 

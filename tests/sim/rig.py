@@ -11,9 +11,9 @@ from temporalio.testing import ActivityEnvironment
 
 import activities.access
 from activities.assembly import Assembled, Outside, assemble
-from bench.sim.clock import swapped
-from bench.sim.memory import MemoryDatabase
-from bench.sim.providers import StripeHttp
+from tests.sim.clock import swapped
+from tests.sim.memory import MemoryDatabase
+from tests.sim.providers import StripeHttp
 from models.cases import Batch, Outcome
 from models.policy import PolicyFile
 from web.events import EventsEndpoint

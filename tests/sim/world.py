@@ -12,11 +12,11 @@ from typing import Any, Final
 import orjson
 from sqlalchemy.exc import SQLAlchemyError
 
-from bench.sim.clock import BEGIN, Clock, shown_to_our_code
-from bench.sim.providers import Postbox, Product, StripeDoor, VirtualStripe, light_objects, without_threads
-from bench.sim.rig import WEBHOOK_SECRET, Rig, edited_plans, one_lane_at_a_time, product_at, rig_of
-from bench.sim.script import Act, Fault, Person, Script
-from bench.sim.temporal import Broken, Crash, VirtualTemporal
+from tests.sim.clock import BEGIN, Clock, shown_to_our_code
+from tests.sim.providers import Postbox, Product, StripeDoor, VirtualStripe, light_objects, without_threads
+from tests.sim.rig import WEBHOOK_SECRET, Rig, edited_plans, one_lane_at_a_time, product_at, rig_of
+from tests.sim.script import Act, Fault, Person, Script
+from tests.sim.temporal import Broken, Crash, VirtualTemporal
 from models import inbox, ledger
 from models.cases import Batch, Outcome
 from models.stripe_events import READERS

@@ -19,7 +19,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkflowInstance
 
-from bench.sim.clock import Clock
+from tests.sim.clock import Clock
 from models.cases import Batch, Case, Ending, Outcome
 from workers.rehearsal import CONVERTER, first_job, instance_of
 from workflows.playbook import Playbook

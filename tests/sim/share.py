@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import structlog
 
-from bench.sim.playing import play, shrink
-from bench.sim.script import script_of
+from tests.sim.playing import play, shrink
+from tests.sim.script import script_of
 
 MOST_KEPT: Final = 5
 
