@@ -7,16 +7,16 @@ from typing import Any, Final
 
 from temporalio.testing import ActivityEnvironment
 
-from tests.sim.clock import BEGIN
-from tests.sim.script import Act
-from tests.sim.temporal import Run
-from tests.sim.world import Customer, World
 from models.customers import Contact, Contract
 from models.scans import Scan
 from models.tables import Account
 from simulator import billing, issuer, lifecycle, stripe_objects
 from simulator.errors import ApiError
 from simulator.world import CUSTOMER, Caller
+from tests.sim.clock import BEGIN
+from tests.sim.runs import Run
+from tests.sim.script import Act
+from tests.sim.world import Customer, World
 from workers.sweep import sweep
 
 Doing = Callable[[World, Customer, Act], Awaitable[None] | None]

@@ -3,10 +3,10 @@
 from collections import Counter
 from typing import Any, Final
 
-from tests.sim.temporal import Broken, Run
-from tests.sim.world import NAMES, World
 from models import facts
 from models.facts import INVOICE_PAID
+from tests.sim.runs import Broken, Run
+from tests.sim.world import NAMES, World
 from workers import audit
 from workflows.playbook import Playbook
 

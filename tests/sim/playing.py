@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from tests.sim import acts
 from tests.sim.invariants import Checker, at_rest
+from tests.sim.runs import Broken
 from tests.sim.script import Script
-from tests.sim.temporal import Broken
 from tests.sim.world import World
 
 

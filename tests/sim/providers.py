@@ -20,12 +20,12 @@ import stripe
 import stripe._api_requestor as requestor
 
 from activities.outgoing_webhooks import Undelivered
-from tests.sim.clock import Clock, swapped
 from simulator.faults import CutConnection, CutMidway, Rule
 from simulator.sendgrid_api import Mail as Delivered
 from simulator.sendgrid_api import mail_problems
 from simulator.stripe_api import StripeApi
 from simulator.world import World as StripeWorld
+from tests.sim.clock import Clock, swapped
 
 Json = dict[str, Any]
 CONVERT: Final = "_convert_to_stripe_object"

@@ -11,11 +11,11 @@ from temporalio.testing import ActivityEnvironment
 
 import activities.access
 from activities.assembly import Assembled, Outside, assemble
+from models.cases import Batch, Outcome
+from models.policy import PolicyFile
 from tests.sim.clock import swapped
 from tests.sim.memory import MemoryDatabase
 from tests.sim.providers import StripeHttp
-from models.cases import Batch, Outcome
-from models.policy import PolicyFile
 from web.events import EventsEndpoint
 from workers import relay
 from workers.routing import Router, heard_kinds

@@ -5,11 +5,10 @@ else). A crashed worker's runs are made again from their activations, and must a
 deploy for the same kinds of commands under the same ids, which is what the server compares.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from itertools import count
+from types import SimpleNamespace
 from typing import Any, Final
 
 import temporalio.bridge.proto.workflow_activation.workflow_activation_pb2 as activation_pb
@@ -17,67 +16,17 @@ import temporalio.bridge.proto.workflow_commands.workflow_commands_pb2 as comman
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import WorkflowInstance
 
-from tests.sim.clock import Clock
 from models.cases import Batch, Case, Ending, Outcome
-from workers.rehearsal import CONVERTER, first_job, instance_of
+from tests.sim.clock import Clock
+from tests.sim.runs import Activity, Broken, Crash, Job, Run
+from workers.rehearsal import CONVERTER, first_job
 from workflows.playbook import Playbook
 
 LONGEST_BACKOFF_S: Final = 600
 """The playbook base's `maximum_interval`."""
 HEARTBEAT_S: Final = 10
-Job = activation_pb.WorkflowActivationJob
 CarryOut = Callable[[Batch], Awaitable[Outcome]]
-
-
-class Crash(BaseException):
-    """The process is killed here: nothing after this line runs, and no handler of our code sees it."""
-
-
-class Broken(Exception):
-    """An invariant does not hold."""
-
-
-@dataclass
-class Activity:
-    """An activity that is not finished."""
-
-    seq: int
-    batch: Batch
-    tries: int = 0
-    due: int = -1
-    error: str = ""
-
-
-@dataclass(eq=False)
-class Run:
-    """One run: what the server knows of it, and the instance, while a worker has it in its cache."""
-
-    case: Case
-    playbook: type[Playbook]
-    started: datetime
-    instance: WorkflowInstance | None = None
-    activations: list[activation_pb.WorkflowActivation] = field(default_factory=list)
-    said: list[list[commands_pb.WorkflowCommand]] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
-    task_due: bool = False
-    timers: dict[int, int] = field(default_factory=dict)
-    activities: dict[int, Activity] = field(default_factory=dict)
-    updates: dict[str, str] = field(default_factory=dict)
-    ending: Ending | None = None
-    terminated: bool = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has ended in one way or the other."""
-        return self.ending is not None or self.terminated
-
-    @property
-    def code(self) -> Any:
-        """The playbook object itself, to look into."""
-        return getattr(self.instance, "_object", None)
 
 
 class VirtualTemporal:
@@ -110,7 +59,7 @@ class VirtualTemporal:
         self._tell(run, Job(initialize_workflow=first_job(case, run.started)))
         self._answer(fault)
 
-    def get_workflow_handle(self, workflow_id: str) -> "Handle":
+    def get_workflow_handle(self, workflow_id: str, *, result_type: type | None = None) -> "Handle":
         """A handle, whether there is such a run or not."""
         return Handle(self, workflow_id)
 
@@ -123,6 +72,18 @@ class VirtualTemporal:
         signal = activation_pb.SignalWorkflow(signal_name=name, input=[CONVERTER.to_payload(argument)])
         self._tell(run, Job(signal_workflow=signal))
         self._answer(fault)
+
+    def look(self, workflow_id: str) -> Run:
+        """The run, as `describe` finds it.
+
+        Raises:
+            RPCError: there is no such run, or the server is away.
+        """
+        fault = self._reached()
+        if workflow_id not in self.runs:
+            raise RPCError("workflow not found", RPCStatusCode.NOT_FOUND, b"")
+        self._answer(fault)
+        return self.runs[workflow_id]
 
     def update(self, run: Run, name: str, *arguments: Any) -> str:
         """Ask for an update; what came of it is in `run.updates` under the id this returns."""
@@ -139,7 +100,7 @@ class VirtualTemporal:
 
     def terminate(self, run: Run) -> None:
         """What the Web UI's button does."""
-        run.terminated = True
+        run.terminated, run.closed_at = True, self._clock.now
         self._forget(run)
 
     # What happens to workers.
@@ -205,7 +166,7 @@ class VirtualTemporal:
         self.in_cache(run)
         activation = activation_pb.WorkflowActivation(run_id=run.case.id, jobs=jobs)
         activation.timestamp.FromDatetime(self._clock.now)
-        commands = self._asked(run, activation)
+        commands = run.activate(activation)
         run.activations.append(activation)
         run.said.append(commands)
         run.versions.append(self.version)
@@ -214,32 +175,9 @@ class VirtualTemporal:
 
     def in_cache(self, run: Run) -> None:
         """Make the run's instance again from what the server kept, if no worker has it; this is a replay."""
-        if run.instance is not None:
-            return
-        run.instance = instance_of(run.playbook, run.case, run.started)
-        for activation, said, version in zip(run.activations, run.said, run.versions, strict=True):
-            again = activation_pb.WorkflowActivation()
-            again.CopyFrom(activation)
-            again.is_replaying = True
-            for job in again.jobs:
-                if job.HasField("do_update"):
-                    job.do_update.run_validator = False  # only what was accepted is in the history
-            now = self._asked(run, again)
-            alike = now == said if version == self.version else _compared(now) == _compared(said)
-            if not alike:
-                raise Broken(f"replay of {run.case.id} asks for {_compared(now)}, the history has {_compared(said)}")
-        self.replays += bool(run.activations)
-
-    def _asked(self, run: Run, activation: activation_pb.WorkflowActivation) -> list[commands_pb.WorkflowCommand]:
-        assert run.instance is not None
-        loop = asyncio.get_running_loop()
-        try:
-            completion = run.instance.activate(activation)
-        finally:
-            asyncio._set_running_loop(loop)
-        if completion.HasField("failed"):
-            raise Broken(f"a workflow task of {run.case.id} fails: {completion.failed.failure.message}")
-        return list(completion.successful.commands)
+        if run.instance is None:
+            self.replays += bool(run.activations)
+            run.replay(self.version)
 
     def _obey(self, run: Run, command: commands_pb.WorkflowCommand) -> None:
         kind = command.WhichOneof("variant")
@@ -256,6 +194,7 @@ class VirtualTemporal:
             self._cancel(run, command.request_cancel_activity.seq)
         elif kind == "complete_workflow_execution":
             run.ending = CONVERTER.from_payload(command.complete_workflow_execution.result, Ending)
+            run.closed_at = self._clock.now
             self._forget(run)
         elif kind == "fail_workflow_execution":
             raise Broken(f"{run.case.id} fails: {command.fail_workflow_execution.failure.message}")
@@ -358,14 +297,21 @@ class Handle:
         """
         self.temporal.signal(self.id, name, argument)
 
+    async def describe(self) -> SimpleNamespace:
+        """Its status, and when it was closed.
 
-def _compared(commands: list[commands_pb.WorkflowCommand]) -> list[str]:
-    """What the server compares on a replay: which commands, activities by their ids; not their inputs or lengths."""
-    found = []
-    for command in commands:
-        kind = command.WhichOneof("variant") or ""
-        if kind == "schedule_activity":
-            found.append(f"{kind} {command.schedule_activity.activity_id}")
-        else:
-            found.append(kind)
-    return found
+        Raises:
+            RPCError: there is no such run, or the server is away.
+        """
+        run = self.temporal.look(self.id)
+        return SimpleNamespace(status=run.status, close_time=run.closed_at)
+
+    async def result(self) -> Ending:
+        """How a completed run ended.
+
+        Raises:
+            RPCError: there is no such run, or the server is away.
+        """
+        ending = self.temporal.look(self.id).ending
+        assert ending is not None, "only completed runs are asked"
+        return ending

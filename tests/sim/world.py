@@ -12,11 +12,6 @@ from typing import Any, Final
 import orjson
 from sqlalchemy.exc import SQLAlchemyError
 
-from tests.sim.clock import BEGIN, Clock, shown_to_our_code
-from tests.sim.providers import Postbox, Product, StripeDoor, VirtualStripe, light_objects, without_threads
-from tests.sim.rig import WEBHOOK_SECRET, Rig, edited_plans, one_lane_at_a_time, product_at, rig_of
-from tests.sim.script import Act, Fault, Person, Script
-from tests.sim.temporal import Broken, Crash, VirtualTemporal
 from models import inbox, ledger
 from models.cases import Batch, Outcome
 from models.stripe_events import READERS
@@ -25,6 +20,12 @@ from simulator.clock import due_invoices
 from simulator.sendgrid_api import Mail
 from simulator.webhooks import signature
 from simulator.world import Attempt
+from tests.sim.clock import BEGIN, Clock, shown_to_our_code
+from tests.sim.providers import Postbox, Product, StripeDoor, VirtualStripe, light_objects, without_threads
+from tests.sim.rig import WEBHOOK_SECRET, Rig, edited_plans, one_lane_at_a_time, product_at, rig_of
+from tests.sim.runs import Broken, Crash
+from tests.sim.script import Act, Fault, Person, Script
+from tests.sim.temporal import VirtualTemporal
 from web.events import read_event
 from web.signatures import check_stripe_signature
 from web.strict_json import parse_object
