@@ -8,6 +8,7 @@ from typing import Any, Final
 from temporalio.testing import ActivityEnvironment
 
 from models.customers import Contact, Contract
+from models.doubts import effect_asked_about
 from models.scans import Scan
 from models.tables import Account
 from simulator import billing, issuer, lifecycle, stripe_objects
@@ -265,7 +266,12 @@ async def finish_a_task(world: World, who: Customer, _: Act) -> None:
         "SELECT key, answers FROM tasks WHERE account_id = ? AND outcome = '' AND answers != '' ORDER BY key", who.id
     )
     if rows:
-        await world.tell("task.done", who.id, object=rows[0][0], value=rows[0][1].split()[0])
+        key, answers = rows[0]
+        value = answers.split()[0]
+        if effect := effect_asked_about(key):
+            # Whoever is asked what became of a mail looks, and says what is so.
+            value = "done" if any(mail.custom_args["effect"] == effect for mail in world.mails) else "not_done"
+        await world.tell("task.done", who.id, object=key, value=value)
 
 
 @act("usage_scan", "renewal_scan", "card_scan")

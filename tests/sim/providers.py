@@ -7,7 +7,6 @@ not kept; keys last 24 hours). Only HTTP is left out: the stripe SDK's own clien
 """
 
 import asyncio
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -30,6 +29,7 @@ from tests.sim.clock import Clock, swapped
 Json = dict[str, Any]
 CONVERT: Final = "_convert_to_stripe_object"
 SINGLE: Final = ("invoice", "customer", "charge", "subscription", "coupon")
+ACTIVITY_LATE_S: Final = 180
 Strike = Callable[[str], str]
 """Told the name of the provider that is called; says which fault strikes, if one does."""
 
@@ -151,11 +151,15 @@ class StripeDoor:
 
 
 class Postbox:
-    """SendGrid as its client sees it: no idempotency, no look-up; an accepted mail is a mail."""
+    """SendGrid as its client sees it: no idempotency; an accepted mail is a mail.
 
-    def __init__(self, strike: Strike, clock: Clock, accepted: Callable[[Delivered], None]) -> None:
-        self._strike, self._clock, self._accepted = strike, clock, accepted
-        self._count = 0
+    Its activity is there to be asked where it was bought (`shows`), and shows mails some minutes late.
+    """
+
+    def __init__(self, strike: Strike, clock: Clock, accepted: Callable[[Delivered], None], *, shows: bool) -> None:
+        self._strike, self._clock, self._accepted, self._shows = strike, clock, accepted, shows
+        self._sent: list[Delivered] = []
+        self.client = SimpleNamespace(messages=SimpleNamespace(get=self._search))
 
     def send(self, mail: Any) -> Any:
         """Send a mail, as `SendGridAPIClient.send`.
@@ -173,20 +177,36 @@ class Postbox:
         problems = mail_problems(body)
         if problems:
             raise _http_error(400, orjson.dumps({"errors": problems}))
-        self._count += 1
         (person,) = body["personalizations"]
         told = {**body.get("custom_args", {}), **person.get("custom_args", {})}
         headers = {**body.get("headers", {}), **person.get("headers", {})}
-        message = uuid.UUID(int=self._count).hex[:22]
+        message = f"mail-{len(self._sent) + 1}"
         to = [each["email"] for each in person["to"]]
         at = int(self._clock.now.timestamp())
         sender, subject = body["from"]["email"], body.get("subject") or person["subject"]
-        self._accepted(Delivered(message, at, to, sender, subject, None, None, headers, told, []))
+        self._sent.append(Delivered(message, at, to, sender, subject, None, None, headers, told, []))
+        self._accepted(self._sent[-1])
         if struck == "cut_after":
             raise ConnectionResetError
         if struck == "500_after":
             raise _http_error(500)
         return SimpleNamespace(headers={"X-Message-Id": message}, status_code=202)
+
+    def _search(self, *, query_params: Mapping[str, str]) -> Any:
+        """What the activity shows of an effect's mails."""
+        self._clock.tick()
+        struck = self._strike("sendgrid_look")
+        if struck == "cut_before":
+            raise ConnectionRefusedError
+        if struck or not self._shows:
+            raise _http_error(int(struck or 403))
+        key, shown = query_params["query"].split('"')[1], self._clock.now.timestamp() - ACTIVITY_LATE_S
+        found = [
+            {"msg_id": each.id, "subject": each.subject, "to_email": each.to[0], "status": "delivered"}
+            for each in self._sent
+            if each.custom_args["effect"] == key and each.at <= shown
+        ]
+        return SimpleNamespace(body=orjson.dumps({"messages": found}))
 
 
 def _http_error(status: int, body: bytes = b"{}") -> http_errors.HTTPError:

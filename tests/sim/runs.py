@@ -1,4 +1,4 @@
-"""A run as the server keeps it, and the instance of a worker that has it in its cache: activated, replayed, compared."""
+"""A run as the server keeps it, and its instance in the cache of a worker: activated, replayed, compared."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -55,6 +55,8 @@ class Script:
     acts: tuple[Act, ...]
     faults: tuple[Fault, ...]
     hours: float
+    shows_mails: bool = False
+    """Whether SendGrid's activity was bought."""
 
     def to_json(self) -> dict[str, Any]:
         """For a file."""
@@ -65,7 +67,7 @@ def from_json(said: dict[str, Any]) -> Script:
     """From a file."""
     people = tuple(Person(**{**each, "answers": tuple(each["answers"])}) for each in said["people"])
     acts, faults = tuple(Act(**each) for each in said["acts"]), tuple(Fault(**each) for each in said["faults"])
-    return Script(said["seed"], said["policy"], people, acts, faults, said["hours"])
+    return Script(said["seed"], said["policy"], people, acts, faults, said["hours"], said.get("shows_mails", False))
 
 
 PROVIDER: Final = ("429", "500_before", "500_after", "503", "cut_before", "cut_after")
@@ -76,6 +78,7 @@ FAULTS: Final[dict[str, tuple[int, tuple[str, ...]]]] = {
     "stripe": (8, (*PROVIDER, "slow", *(f"first:{act}" for act in BETWEEN), *(f"then:{act}" for act in BETWEEN))),
     "stripe_look": (25, ("429", "500_before", "503", "cut_before", "slow", *(f"then:{act}" for act in BETWEEN))),
     "sendgrid": (5, PROVIDER),
+    "sendgrid_look": (2, ("429", "503", "cut_before")),
     "product": (2, ("503", "500_before", "500_after", "cut_before", "cut_after")),
     "temporal": (10, ("lost_answer",)),
     "webhook": (15, ("duplicate", "late", "lost", "out_of_order")),
@@ -105,7 +108,7 @@ def script_of(seed: int) -> Script:
     acts = sorted((act for act in acts if act.at_h <= hours), key=lambda act: act.at_h)
     faults = tuple(_fault(dice) for _ in range(dice.randrange(9)))
     policy = dice.choices(("default", "observe", "later_cancel"), (6, 1, 1))[0]
-    return Script(seed, policy, people, tuple(acts), faults, hours)
+    return Script(seed, policy, people, tuple(acts), faults, hours, dice.random() < 0.5)
 
 
 def _person(dice: Dice) -> Person:

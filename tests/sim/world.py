@@ -12,9 +12,11 @@ from typing import Any, Final
 import orjson
 from sqlalchemy.exc import SQLAlchemyError
 
+from activities.doubts import UNDER_WAY
 from models import inbox, ledger
 from models.cases import Batch, Outcome
 from models.stripe_events import READERS
+from models.tables import UNSETTLED
 from simulator import billing
 from simulator.clock import due_invoices
 from simulator.sendgrid_api import Mail
@@ -31,6 +33,7 @@ from web.signatures import check_stripe_signature
 from web.strict_json import parse_object
 from web.webhooks import row_of
 from workers.relay import Relay
+from workers.settler import Settler, asks_temporal
 from workers.sweep import sweep
 from workflows import PLAYBOOKS
 from workflows.steps import name_of
@@ -54,6 +57,16 @@ class Customer:
     invoices: list[str] = field(default_factory=list)
     contract: str = ""
     done: int = 0
+
+
+def moment_of(said: str) -> datetime:
+    """A moment as it stands in the database."""
+    return datetime.fromisoformat(said).replace(tzinfo=UTC)
+
+
+def text_of(moment: datetime) -> str:
+    """A moment as it stands in the database."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 class World:
@@ -80,8 +93,16 @@ class World:
             self.rig.our.billing.customer_of_charge,
             learn_account=self.rig.our.billing.learn_account,
         )
+        self.settler = Settler(
+            self.database,
+            self.rig.our.look_ups,
+            asks_temporal(self.temporal),  # type: ignore[arg-type]
+            self.rig.router.default_owner,
+        )
         self.people: list[Customer] = []
         self.fired: Counter[str] = Counter()
+        self.settled: Counter[str] = Counter()
+        """How what was in doubt came out of it, by the settler's own words."""
         self.steps = 0
         self.skipped: set[tuple[str, str]] = set()
         self.events: list[str] = []
@@ -94,6 +115,7 @@ class World:
         self._before = True
         self.database_down = False
         self._relay_at: datetime | None = None
+        self._settler_at: datetime | None = None
         self._at_once: list[Json] | None = None
         self._account = ""
         self._trace = hashlib.sha256()
@@ -159,7 +181,7 @@ class World:
         self.database.begin_again(self._hook)
         door = StripeDoor(self.stripe, self.strike, self._meanwhile, self.clock)
         self.rig.stripe.play = door.play
-        self.rig.with_mail(Postbox(self.strike, self.clock, self._mail))
+        self.rig.with_mail(Postbox(self.strike, self.clock, self._mail, shows=self.script.shows_mails))
         stack.enter_context(shown_to_our_code(self.clock))
         stack.enter_context(light_objects())
         stack.enter_context(one_lane_at_a_time())
@@ -177,6 +199,7 @@ class World:
         """Everything that is due until a moment, each thing at its own."""
         while True:
             self._call_the_relay()
+            self._call_the_settler()
             following = self.clock.next_at()
             if not self._stripe_comes_by(min(until, following) if following else until):
                 if following is None or following > until:
@@ -197,8 +220,16 @@ class World:
             await sweep(self.database, self.rig.our.stripe, livemode=False, since=int(BEGIN.timestamp()))
         for number in range(40):
             await self.pass_time(self.clock.now + timedelta(minutes=15))
-            if number and not set(self.clock.waiting()) - {"timer"}:
+            if number and not set(self.clock.waiting()) - {"timer"} - self._may_wait():
                 break
+
+    def _may_wait(self) -> set[str]:
+        """What is only in doubt, and before a person, is asked for for ever."""
+        ((young,),) = self.database.rows(
+            f"SELECT count(*) FROM effects WHERE {UNSETTLED} AND (state = 'claimed' OR wall_claimed_at > ?)",
+            text_of(self.clock.now - timedelta(hours=2)),
+        )
+        return set() if young else {"settler"}
 
     def _step(self) -> None:
         self.steps += 1
@@ -222,7 +253,7 @@ class World:
             return
         ((due,),) = self.database.rows("SELECT min(wall_next_try_at) FROM inbox WHERE state = 'pending'")
         if due:
-            moment = datetime.fromisoformat(due).replace(tzinfo=UTC)
+            moment = moment_of(due)
             # It comes by every second while it waits for somebody; a world has no patience for so many steps.
             soon = timedelta(minutes=20) if self.temporal.away or self.database_down else timedelta(milliseconds=100)
             self._relay_at = max(moment, self.clock.now + soon)
@@ -238,6 +269,33 @@ class World:
             self.note(f"the relay waits: {type(error).__name__}")
             self._relay_at = self.clock.now + timedelta(minutes=20 if self.database_down else 0, seconds=1)
             self.clock.at(self._relay_at, "relay", self._relay_once)
+        finally:
+            self._scope = ""
+
+    def _call_the_settler(self) -> None:
+        """It comes by every minute; here once there is something for it to ask about."""
+        if self._settler_at is not None:
+            return
+        ((claimed, doubtful),) = self.database.rows(
+            "SELECT min(CASE state WHEN 'claimed' THEN coalesce(wall_look_at, wall_claimed_at) END),"
+            " min(CASE state WHEN 'in_doubt' THEN coalesce(wall_look_at, wall_claimed_at) END)"
+            f" FROM effects WHERE {UNSETTLED}"
+        )
+        due = [moment_of(doubtful)] if doubtful else []
+        due += [moment_of(claimed) + UNDER_WAY] if claimed else []
+        if due:
+            soon = timedelta(minutes=20 if self.temporal.away or self.database_down else 1)
+            self._settler_at = max(min(due), self.clock.now + soon)
+            self.clock.at(self._settler_at, "settler", self._settle_once)
+
+    async def _settle_once(self) -> None:
+        self._scope, self._settler_at = "settler", None
+        try:
+            self.settled.update(await self.settler.once())
+        except Crash:
+            self.note("the settler was killed")
+        except Exception as error:  # noqa: BLE001 - as `settle_for_ever` does: the database may be away
+            self.note(f"the settler waits: {type(error).__name__}")
         finally:
             self._scope = ""
 
