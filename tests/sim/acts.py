@@ -1,24 +1,16 @@
 """What people do in a world: customers, leads, operators. What does not apply at the moment does not happen."""
 
-import contextlib
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
-from temporalio.testing import ActivityEnvironment
-
-from models.customers import Contact, Contract
 from models.doubts import effect_asked_about
-from models.scans import Scan
-from models.tables import Account
-from simulator import billing, issuer, lifecycle, stripe_objects
-from simulator.errors import ApiError
+from simulator import billing, issuer, lifecycle
 from simulator.world import CUSTOMER, Caller
+from tests.sim.beginning import subscribe
 from tests.sim.clock import BEGIN
-from tests.sim.runs import Run
 from tests.sim.script import Act
 from tests.sim.world import Customer, World
-from workers.sweep import sweep
 
 Doing = Callable[[World, Customer, Act], Awaitable[None] | None]
 DOES: Final[dict[str, Doing]] = {}
@@ -35,85 +27,6 @@ def act(*names: str) -> Callable[[Doing], Doing]:
         return do
 
     return register
-
-
-async def do(world: World, what: Act) -> None:
-    """Do it, as far as Stripe lets them."""
-    with contextlib.suppress(ApiError):
-        happens = DOES[what.what](world, world.people[what.who % len(world.people)], what)
-        if happens is not None:
-            await happens
-
-
-async def begin(world: World) -> None:
-    """Everybody is a customer with a card that has paid once; what we know of them otherwise is loaded."""
-    stripe = world.stripe
-    world.clock.now = BEGIN - DAY  # the first payment is history, which no sweep looks at
-    for number, about in enumerate(world.script.people):
-        told = {"csm": "ana", "segment": about.segment, "mrr": str(about.mrr)}
-        person = stripe.add(
-            stripe_objects.customer(stripe, {"email": f"zoe{number}@example.com", "name": "Zoe", "metadata": told})
-        )
-        month = 2 + about.expires_in
-        card = lifecycle.new_card(
-            stripe,
-            about.number,
-            {"script": ["ok", *about.answers]},
-            month if about.expires_in else 12,
-            2026 if about.expires_in else 2034,
-        )
-        card["customer"] = person["id"]
-        person["invoice_settings"]["default_payment_method"] = card["id"]
-        customer = Customer(about, person["id"])
-        world.people.append(customer)
-        _subscribe(world, customer)
-        await _load(world, customer)
-    world.clock.now = BEGIN
-
-
-def _subscribe(world: World, who: Customer) -> None:
-    stripe = world.stripe
-    product = stripe.add(stripe_objects.product(stripe, {"name": "Pro"}))
-    price = {"currency": "usd", "unit_amount": who.about.mrr, "recurring": {"interval": "month"}}
-    made = stripe.add(stripe_objects.price(stripe, price, product["id"]))
-    subscription = stripe.add(stripe_objects.subscription(stripe, {"customer": who.id}, [(made, 1)]))
-    who.subscription = subscription["id"]
-    stripe.emit("customer.subscription.created", subscription, CUSTOMER)
-    lifecycle.start_period(stripe, subscription, "subscription_create", CUSTOMER)
-
-
-async def _load(world: World, who: Customer) -> None:
-    about, today = who.about, BEGIN.date()
-    async with world.database.writing() as session:
-        session.add(
-            Account(
-                id=who.id,
-                name="Zoe",
-                email="zoe@example.com",
-                company="Acme",
-                owner="ana",
-                segment=about.segment,
-                mrr=about.mrr,
-                health=about.health if about.health >= 0 else None,
-                signed_up_at=BEGIN - 400 * DAY,
-                opted_out_at=BEGIN - DAY if about.opted_out else None,
-                card_expires_on=date(2026, 3, 31) if about.expires_in else None,
-                card_last4="4242",
-            )
-        )
-        session.add(Contact(id=f"{who.id}-c", account_id=who.id, name="Max", email="max@example.com"))
-        if about.renews_in:
-            who.contract = f"{who.id}-k"
-            session.add(
-                Contract(id=who.contract, account_id=who.id, renews_on=today + about.renews_in * DAY, value=1_200_000)
-            )
-    if about.falls_on < 99:
-        days = [
-            (who.id, str(today + day * DAY), 30 if about.falls_on <= day < about.back_on else 100)
-            for day in range(-70, 45)
-        ]
-        rows = [(account, metric, day, count) for account, day, count in days for metric in ("activity", "login")]
-        world.database.raw.executemany("INSERT INTO usage_days VALUES (?, ?, ?, ?)", rows)
 
 
 # Money.
@@ -196,7 +109,7 @@ def cancel(world: World, who: Customer, _: Act) -> None:
 def reactivate(world: World, who: Customer, _: Act) -> None:
     """The customer is back, with a subscription of its own."""
     if world.stripe.get("subscription", who.subscription)["status"] == "canceled":
-        _subscribe(world, who)
+        subscribe(world, who)
 
 
 # What the company's own systems say.
@@ -204,7 +117,7 @@ def reactivate(world: World, who: Customer, _: Act) -> None:
 
 def _told(kind: str, **data: Any) -> Doing:
     async def tell(world: World, who: Customer, what: Act) -> None:
-        await world.tell(kind, who.id, **data)
+        await world.door.tell(kind, who.id, **data)
 
     return tell
 
@@ -229,7 +142,7 @@ DOES.update(TOLD)
 async def step_done(world: World, who: Customer, _: Act) -> None:
     """They finish the next item of the checklist."""
     who.done += 1
-    await world.tell("onboarding.step_done", who.id, value=ITEMS[who.done % len(ITEMS)])
+    await world.door.tell("onboarding.step_done", who.id, value=ITEMS[who.done % len(ITEMS)])
 
 
 @act("contract_sent", "contract_signed", "renewal_lost", "date_changed")
@@ -245,7 +158,7 @@ async def contract(world: World, who: Customer, what: Act) -> None:
         "date_changed": ("renewal_date.changed", {"value": later}),
     }
     kind, data = said[what.what]
-    await world.tell(kind, who.id, subject=who.contract, **data)
+    await world.door.tell(kind, who.id, subject=who.contract, **data)
 
 
 @act("accept", "decline")
@@ -256,7 +169,7 @@ async def answer_an_offer(world: World, who: Customer, what: Act) -> None:
     )
     if rows:
         kind = "offer.accepted" if what.what == "accept" else "offer.declined"
-        await world.tell(kind, who.id, object=rows[0][0])
+        await world.door.tell(kind, who.id, object=rows[0][0])
 
 
 @act("task_done")
@@ -271,94 +184,4 @@ async def finish_a_task(world: World, who: Customer, _: Act) -> None:
         if effect := effect_asked_about(key):
             # Whoever is asked what became of a mail looks, and says what is so.
             value = "done" if any(mail.custom_args["effect"] == effect for mail in world.mails) else "not_done"
-        await world.tell("task.done", who.id, object=key, value=value)
-
-
-@act("usage_scan", "renewal_scan", "card_scan")
-async def scan(world: World, who: Customer, what: Act) -> None:
-    """A daily scan runs."""
-    which: Any = {"usage_scan": "usage", "renewal_scan": "renewals", "card_scan": "cards"}[what.what]
-    asked = Scan(which=which, day=world.clock.now.date(), window=1000)
-    if not world.database_down and not world.temporal.away:
-        await ActivityEnvironment().run(world.rig.our.scans.scan, asked)
-
-
-# Leads.
-
-
-def _a_run(world: World, who: Customer, what: Act) -> Run | None:
-    mine = [run for run in world.temporal.runs.values() if run.case.account == who.id and not run.closed]
-    return mine[int(what.arg or 0) % len(mine)] if mine else None
-
-
-@act("pause", "resume", "snooze", "skip", "end", "answer")
-async def steer(world: World, who: Customer, what: Act) -> None:
-    """A lead says something to a run."""
-    run = _a_run(world, who, what)
-    if run is None or world.temporal.away or world.temporal.worker_down:
-        return
-    arguments: tuple[Any, ...] = ()
-    if what.what == "snooze":
-        arguments = (3,)
-    if what.what in ("skip", "answer"):
-        world.temporal.in_cache(run)
-        if run.code is None:
-            return
-    if what.what == "skip":
-        ahead = run.code._ahead()
-        arguments = (ahead[min(1, len(ahead) - 1)].name,) if ahead else ("nothing",)
-        world.skipped.add((run.case.id, arguments[0]))
-    if what.what == "answer":
-        asked = sorted(run.code._open_tasks)
-        question = run.code._questions.get(asked[0]) if asked else None
-        arguments = (asked[0].split("/")[-2], question.answers[0]) if question else ("nothing", "done")
-    world.temporal.update(run, what.what, *arguments)
-
-
-# Operators, and what befalls them.
-
-
-@act("temporal_down", "database_down", "workers_down")
-def outage(world: World, _: Customer, what: Act) -> None:
-    """Something is away for some hours."""
-    world.fired[what.what] += 1
-    if what.what == "temporal_down":
-        world.temporal.away = True
-    elif what.what == "database_down":
-        world.database_down = True
-    else:
-        world.temporal.worker_down = True
-        world.temporal.crash()
-
-    async def over() -> None:
-        if what.what == "temporal_down":
-            world.temporal.away = False
-        elif what.what == "database_down":
-            world.database_down = False
-        else:
-            world.temporal.worker_up()
-
-    world.clock.after(int(what.arg or 1) * 3600, f"{what.what} is over", over)
-
-
-@act("kill_workers", "deploy", "terminate")
-def to_the_workers(world: World, who: Customer, what: Act) -> None:
-    """Workers are killed, get new code, or somebody presses Terminate."""
-    world.fired[what.what] += 1
-    if what.what == "kill_workers":
-        world.temporal.crash()
-    elif what.what == "deploy":
-        world.temporal.deploy()
-    else:
-        run = _a_run(world, who, what)
-        if run:
-            world.temporal.terminate(run)
-
-
-@act("sweep")
-async def sweeps(world: World, _: Customer, __: Act) -> None:
-    """The hourly sweep."""
-    if not world.database_down:
-        since = int((world.clock.now - timedelta(days=30)).astimezone(UTC).timestamp())
-        with contextlib.suppress(Exception):
-            await sweep(world.database, world.rig.our.stripe, livemode=False, since=since)
+        await world.door.tell("task.done", who.id, object=key, value=value)

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from models import facts
 from models.facts import INVOICE_PAID
+from tests.sim.memory import text_of
 from tests.sim.runs import Broken, Run
-from tests.sim.world import NAMES, World, text_of
+from tests.sim.world import NAMES, World
 from workers import audit
 from workflows.playbook import Playbook
 
@@ -171,7 +172,7 @@ def _events_end(world: World) -> None:
         if state == "pending":
             raise Broken(f"an event has no end: {kind}: {reason}")
     kept = {row[0] for row in world.database.rows("SELECT event_id FROM inbox WHERE source = 'stripe'")}
-    for event in world.events:
+    for event in world.door.events:
         if event not in kept:
             raise Broken(f"an event got lost: {event}")
 

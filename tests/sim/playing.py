@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from tests.sim import acts
+from tests.sim import beginning, operators
 from tests.sim.invariants import Checker, at_rest
 from tests.sim.runs import Broken
 from tests.sim.script import Script
@@ -31,7 +31,7 @@ def play(script: Script) -> Played:
 
     async def all_of_it() -> str:
         try:
-            await world.play(acts.do, acts.begin, at_rest)
+            await world.play(operators.do, beginning.begin, at_rest)
         except Broken as broken:
             return str(broken)
         return ""

@@ -30,6 +30,8 @@ Json = dict[str, Any]
 CONVERT: Final = "_convert_to_stripe_object"
 SINGLE: Final = ("invoice", "customer", "charge", "subscription", "coupon")
 ACTIVITY_LATE_S: Final = 180
+FROZEN: Final = "frozen"
+"""Our process stands still on the line, and another one takes over."""
 Strike = Callable[[str], str]
 """Told the name of the provider that is called; says which fault strikes, if one does."""
 
@@ -140,6 +142,9 @@ class StripeDoor:
         """One exchange."""
         self._clock.tick()
         struck = self._strike("stripe" if asked.method == "POST" else "stripe_look")
+        if struck == FROZEN:
+            await self._meanwhile(FROZEN)
+            struck = ""
         before, after = struck.removeprefix("first:"), struck.removeprefix("then:")
         if before != struck:
             await self._meanwhile(before)
@@ -216,8 +221,8 @@ def _http_error(status: int, body: bytes = b"{}") -> http_errors.HTTPError:
 class Product:
     """The customer's product: it knows a webhook by its id, and does what it says once."""
 
-    def __init__(self, strike: Strike, clock: Clock) -> None:
-        self._strike, self._clock = strike, clock
+    def __init__(self, strike: Strike, meanwhile: Callable[[str], Any], clock: Clock) -> None:
+        self._strike, self._meanwhile, self._clock = strike, meanwhile, clock
         self.levels: dict[str, str] = {}
         self.told: list[tuple[str, str, str]] = []
         self._seen: set[str] = set()
@@ -230,6 +235,8 @@ class Product:
         """
         self._clock.tick()
         struck = self._strike("product")
+        if struck == FROZEN:
+            await self._meanwhile(FROZEN)
         if struck == "cut_before":
             raise Undelivered("ClientConnectorError")
         if struck in ("503", "500_before"):

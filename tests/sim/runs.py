@@ -109,6 +109,24 @@ class Run:
             if not alike:
                 raise Broken(f"replay of {self.case.id} asks for {compared(now)}, the history has {compared(said)}")
 
+    def take_response(self, response: commands_pb.UpdateResponse) -> None:
+        """Note what came of an update."""
+        if response.HasField("rejected"):
+            self.updates[response.protocol_instance_id] = f"refused: {response.rejected.message}"
+            # A refused update leaves nothing in the history, not even the task that refused it.
+            self._strike_out(response.protocol_instance_id)
+        elif response.HasField("completed"):
+            self.updates[response.protocol_instance_id] = "done"
+
+    def _strike_out(self, key: str) -> None:
+        jobs = [each for each in self.activations[-1].jobs if each.do_update.protocol_instance_id != key]
+        del self.activations[-1].jobs[:]
+        self.activations[-1].jobs.extend(jobs)
+        self.said[-1] = [each for each in self.said[-1] if each.update_response.protocol_instance_id != key]
+        if not jobs and not self.said[-1]:
+            for kept in (self.activations, self.said, self.versions):
+                kept.pop()
+
 
 def _tell_of_patches(activation: activation_pb.WorkflowActivation, said: list[commands_pb.WorkflowCommand]) -> None:
     """The SDK's core looks ahead in the history, and says which patches are in it before the code comes by."""

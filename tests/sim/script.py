@@ -75,11 +75,14 @@ DATABASE: Final = {"statement": ("error", "crash"), "commit": ("error", "crash")
 BETWEEN: Final = ("pay", "cancel", "card", "void", "dispute", "refund", "fail")
 """What other people may do while we are on the line to Stripe."""
 FAULTS: Final[dict[str, tuple[int, tuple[str, ...]]]] = {
-    "stripe": (8, (*PROVIDER, "slow", *(f"first:{act}" for act in BETWEEN), *(f"then:{act}" for act in BETWEEN))),
+    "stripe": (
+        8,
+        (*PROVIDER, "slow", "frozen", *(f"first:{act}" for act in BETWEEN), *(f"then:{act}" for act in BETWEEN)),
+    ),
     "stripe_look": (25, ("429", "500_before", "503", "cut_before", "slow", *(f"then:{act}" for act in BETWEEN))),
     "sendgrid": (5, PROVIDER),
     "sendgrid_look": (2, ("429", "503", "cut_before")),
-    "product": (2, ("503", "500_before", "500_after", "cut_before", "cut_after")),
+    "product": (2, ("503", "500_before", "500_after", "cut_before", "cut_after", "frozen")),
     "temporal": (10, ("lost_answer",)),
     "webhook": (15, ("duplicate", "late", "lost", "out_of_order")),
     "activity.statement": (300, DATABASE["statement"]),
@@ -99,7 +102,7 @@ def script_of(seed: int) -> Script:
     dice = Dice(seed)
     days = dice.choices((1, 8, 16, 36), (12, 5, 2, 1))[0]
     people = tuple(
-        _person(dice) for _ in range(dice.choices((1, 2, 3, 4), (8, 2, 1, 1) if days > 1 else (5, 3, 1, 1))[0])
+        _person(dice) for _ in range(dice.choices((1, 2, 3, 4), (12, 3, 1, 0) if days > 1 else (8, 4, 2, 1))[0])
     )
     acts = [act for who, person in enumerate(people) for act in STORIES[person.story](dice, who)]
     acts += [_anything(dice, days, len(people)) for _ in range(dice.randrange(6))]

@@ -45,6 +45,7 @@ class VirtualTemporal:
         self.away = False
         self.worker_down = False
         self.replays = 0
+        self._at: list[tuple[Run, Activity]] = []
         self.strike: Callable[[], str] = str
         """Asked before each call of a client; it may say "lost_answer"."""
 
@@ -199,24 +200,7 @@ class VirtualTemporal:
         elif kind == "fail_workflow_execution":
             raise Broken(f"{run.case.id} fails: {command.fail_workflow_execution.failure.message}")
         elif kind == "update_response":
-            self._take_response(run, command.update_response)
-
-    def _take_response(self, run: Run, response: commands_pb.UpdateResponse) -> None:
-        if response.HasField("rejected"):
-            run.updates[response.protocol_instance_id] = f"refused: {response.rejected.message}"
-            # A refused update leaves nothing in the history, not even the task that refused it.
-            self._strike_out(run, response.protocol_instance_id)
-        elif response.HasField("completed"):
-            run.updates[response.protocol_instance_id] = "done"
-
-    def _strike_out(self, run: Run, key: str) -> None:
-        jobs = [each for each in run.activations[-1].jobs if each.do_update.protocol_instance_id != key]
-        del run.activations[-1].jobs[:]
-        run.activations[-1].jobs.extend(jobs)
-        run.said[-1] = [each for each in run.said[-1] if each.update_response.protocol_instance_id != key]
-        if not jobs and not run.said[-1]:
-            for kept in (run.activations, run.said, run.versions):
-                kept.pop()
+            run.take_response(command.update_response)
 
     def _start_timer(self, run: Run, timer: commands_pb.StartTimer) -> None:
         async def fire() -> None:
@@ -251,23 +235,39 @@ class VirtualTemporal:
             self._schedule(run, activity, 600)
             return
         activity.tries += 1
+        mine = activity.tries
+        self._at.append((run, activity))
         try:
             outcome = await self._carry_out(activity.batch)
         except Crash:
             self.crash()
-            activity.error = "the worker was killed"
-            self._retry(run, activity, HEARTBEAT_S)
+            self._retry(run, activity, mine, HEARTBEAT_S, "the worker was killed")
         except Exception as error:  # noqa: BLE001 - as the server does, with everything
-            activity.error = f"{type(error).__name__}: {error}"
-            self._retry(run, activity, min(2.0 ** (activity.tries - 1), LONGEST_BACKOFF_S))
+            backoff = min(2.0 ** (mine - 1), LONGEST_BACKOFF_S)
+            self._retry(run, activity, mine, backoff, f"{type(error).__name__}: {error}")
         else:
             if run.activities.pop(activity.seq, None):
                 resolved = activation_pb.ResolveActivity(seq=activity.seq)
                 resolved.result.completed.result.CopyFrom(CONVERTER.to_payload(outcome))
                 self._tell(run, Job(resolve_activity=resolved))
+        finally:
+            self._at.pop()
 
-    def _retry(self, run: Run, activity: Activity, seconds: float) -> None:
+    async def stand_still(self) -> None:
+        """The worker of the try being made stands still for so long that the step is given to another, which takes it.
+
+        Then the first wakes, with whatever it had in its hands.
+        """
+        if not self._at or self.away or self.worker_down:
+            return
+        run, activity = self._at[-1]
         if activity.seq in run.activities:
+            await self._attempt(run, activity)
+
+    def _retry(self, run: Run, activity: Activity, mine: int, seconds: float, error: str) -> None:
+        # What a try says that the server has given up already is not listened to.
+        if activity.seq in run.activities and mine == activity.tries:
+            activity.error = error
             self._schedule(run, activity, seconds)
 
     def _cancel(self, run: Run, seq: int) -> None:

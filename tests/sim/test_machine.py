@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tests.sim import acts
+from tests.sim import beginning, operators
 from tests.sim.invariants import Checker, at_rest
 from tests.sim.providers import without_threads
 from tests.sim.script import FAULTS, Act, Fault, Person, Script
@@ -45,13 +45,13 @@ class Accounts(RuleBasedStateMachine):
         async def start() -> None:
             without_threads()
             self.here.enter(self.stack)
-            await acts.begin(self.here)
+            await beginning.begin(self.here)
             self.here.begun()
 
         self.loop.run_until_complete(start())
 
     def _do(self, act: Act) -> None:
-        self.loop.run_until_complete(self.here.act(acts.do, act))
+        self.loop.run_until_complete(self.here.act(operators.do, act))
 
     @rule(what=st.sampled_from(MONEY), who=st.integers(0, 1))
     def money(self, what: str, who: int) -> None:
