@@ -18,7 +18,7 @@ async def begin(world: World) -> None:
     stripe = world.stripe
     world.clock.now = BEGIN - DAY  # the first payment is history, which no sweep looks at
     for number, about in enumerate(world.script.people):
-        told = {"csm": "ana", "segment": about.segment, "mrr": str(about.mrr)}
+        told = {"csm": "ana", "segment": about.segment, "mrr": str(about.mrr), "timezone": about.zone}
         person = stripe.add(
             stripe_objects.customer(stripe, {"email": f"zoe{number}@example.com", "name": "Zoe", "metadata": told})
         )
@@ -63,6 +63,7 @@ async def _load(world: World, who: Customer) -> None:
                 owner="ana",
                 segment=about.segment,
                 mrr=about.mrr,
+                timezone=about.zone,
                 health=about.health if about.health >= 0 else None,
                 signed_up_at=BEGIN - 400 * DAY,
                 opted_out_at=BEGIN - DAY if about.opted_out else None,

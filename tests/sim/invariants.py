@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from models import facts
 from models.facts import INVOICE_PAID
+from tests.sim.contacts import may_be_written_to
 from tests.sim.memory import text_of
 from tests.sim.runs import Broken, Run
 from tests.sim.world import NAMES, World
@@ -82,6 +83,7 @@ class Checker:
                 raise Broken(f"mail without a ledger row: {key}")
             if rows[0][0] and rows[0][1] and rows[0][1] < text_of(world.clock.now - timedelta(seconds=5)):
                 raise Broken(f"marketing mail to somebody who opted out: {key}")
+            may_be_written_to(world, mail)
         self.mails = len(world.mails)
 
     def _claims(self, world: World) -> None:

@@ -46,11 +46,7 @@ class Loops:
         ((due,),) = self._world.database.rows("SELECT min(wall_next_try_at) FROM inbox WHERE state = 'pending'")
         if due:
             moment = moment_of(due)
-            soon = (
-                timedelta(minutes=20)
-                if self._world.temporal.away or self._world.database_down
-                else timedelta(milliseconds=100)
-            )
+            soon = timedelta(minutes=20) if self._nothing_goes() else timedelta(milliseconds=100)
             self._relay_at = max(moment, self._world.clock.now + soon)
             self._world.clock.at(self._relay_at, "relay", self._relay_once)
 
@@ -62,9 +58,8 @@ class Loops:
             self._world.note("the relay was killed")
         except Exception as error:  # noqa: BLE001 - as `Relay.run` does: the database may be away
             self._world.note(f"the relay waits: {type(error).__name__}")
-            self._relay_at = self._world.clock.now + timedelta(
-                minutes=20 if self._world.database_down else 0, seconds=1
-            )
+            soon = timedelta(minutes=20 if self._world.database_down else 0, seconds=1)
+            self._relay_at = self._world.clock.now + soon
             self._world.clock.at(self._relay_at, "relay", self._relay_once)
         finally:
             self._world.scope = ""
@@ -81,7 +76,7 @@ class Loops:
         due = [moment_of(doubtful)] if doubtful else []
         due += [moment_of(claimed) + UNDER_WAY] if claimed else []
         if due:
-            soon = timedelta(minutes=20 if self._world.temporal.away or self._world.database_down else 1)
+            soon = timedelta(minutes=20 if self._nothing_goes() else 1)
             self._settler_at = max(min(due), self._world.clock.now + soon)
             self._world.clock.at(self._settler_at, "settler", self._settle_once)
 
@@ -95,6 +90,9 @@ class Loops:
             self._world.note(f"the settler waits: {type(error).__name__}")
         finally:
             self._world.scope = ""
+
+    def _nothing_goes(self) -> bool:
+        return self._world.temporal.away or self._world.database_down
 
     def may_wait(self) -> set[str]:
         """What is only in doubt, and before a person, is asked for for ever."""

@@ -16,6 +16,7 @@ from models.policy import PolicyFile
 from tests.sim.clock import swapped
 from tests.sim.memory import MemoryDatabase
 from tests.sim.providers import StripeHttp
+from tests.town import ALWAYS
 from web.events import EventsEndpoint
 from workers import relay
 from workers.routing import Router, heard_kinds
@@ -23,15 +24,12 @@ from workflows import playbook as base
 from workflows.steps import Step, ordered
 
 POLICIES: dict[str, dict[str, Any]] = {
-    "default": {},
-    "observe": {"dunning": {"mode": "observe"}},
-    "later_cancel": {"dunning": {"hard_cancel_day": 32, "min_amount": 1000}},
+    "default": ALWAYS,
+    "observe": {**ALWAYS, "dunning": {"mode": "observe"}},
+    "later_cancel": {**ALWAYS, "dunning": {"hard_cancel_day": 32, "min_amount": 1000}},
+    "contact_rules": {},
 }
-ALWAYS: dict[str, Any] = {
-    "hours": {"enabled": False},
-    "caps": {"contact_day": 99, "contact_week": 99, "account_day": 99, "account_week": 99},
-}
-"""These worlds are about faults; `bench.year` is about who is written to when."""
+"""In most worlds mail goes out at all hours, to have more happen; `contact_rules` is the policy as it comes."""
 WEBHOOK_SECRET = "whsec_sim0123456789"
 Post = Callable[..., Awaitable[int]]
 
@@ -41,7 +39,7 @@ class Rig:
 
     def __init__(self, database: MemoryDatabase, policy: str) -> None:
         self.database = database
-        self.policy = PolicyFile({**ALWAYS, **POLICIES[policy]})
+        self.policy = PolicyFile(POLICIES[policy])
         self.stripe = StripeHttp()
         client = stripe.StripeClient("sk_test_sim", max_network_retries=0, http_client=self.stripe)
         outside = Outside(
