@@ -67,8 +67,11 @@ class Effects:
         Safe to repeat at any point: settled effects are read from the ledger, and those whose answer was lost
         are looked up at the provider before anything is done again.
         """
+        # The server's clock, as the run's own is; a try may come hours after the step asked for it.
+        now = max(batch.now, activity.info().started_time)
         async with _beating():
-            return await _Try(self._db, self._policy, self._watches, self._inside, self._outside, batch).carry_out()
+            made = _Try(self._db, self._policy, self._watches, self._inside, self._outside, batch, now)
+            return await made.carry_out()
 
 
 class _Try:
@@ -82,7 +85,9 @@ class _Try:
         inside: dict[str, Inside],
         outside: dict[str, Outside],
         batch: Batch,
+        now: datetime,
     ) -> None:
+        self._now = now
         self._db = database
         self._policy = policy
         self._watches = watches
@@ -190,7 +195,14 @@ class _Try:
         noted = outside.before(effect, self._picture) if outside else {}
         async with self._db.writing() as session:
             row, fresh = await ledger.claim(
-                session, self._batch, effect, self._picture, parting=parting, detail=noted, policy=self._rules()
+                session,
+                self._batch,
+                effect,
+                self._picture,
+                parting=parting,
+                detail=noted,
+                policy=self._rules(),
+                now=self._now,
             )
             if isinstance(row, Held):
                 return row
@@ -264,7 +276,7 @@ class _Try:
             try:
                 async with self._db.writing() as session:
                     held = await ledger.waits_before_the_end(
-                        session, self._batch, closing.effects, self._picture, self._rules()
+                        session, self._batch, closing.effects, self._picture, self._rules(), now=self._now
                     )
                     closed = not held and await ledger.close(
                         session, self._batch, self._picture, closing.reason, closing.outcome

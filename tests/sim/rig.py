@@ -13,6 +13,7 @@ import activities.access
 from activities.assembly import Assembled, Outside, assemble
 from models.cases import Batch, Outcome
 from models.policy import PolicyFile
+from models.tables import wall
 from tests.sim.clock import swapped
 from tests.sim.memory import MemoryDatabase
 from tests.sim.providers import StripeHttp
@@ -61,6 +62,7 @@ class Rig:
 
     async def carry_out(self, batch: Batch) -> Outcome:
         """The one door, as an activity."""
+        self._environment.info = replace(self._environment.info, started_time=wall())
         outcome: Outcome = await self._environment.run(self.our.effects.carry_out, batch)
         return outcome
 
