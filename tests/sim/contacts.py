@@ -12,6 +12,8 @@ from tests.sim.runs import Broken
 from tests.sim.world import World
 
 DAY: Final = timedelta(days=1)
+STAYS: Final = ("task", "risk", "tell", "deal")
+"""Kinds that are rows of ours; a hold does not keep them."""
 A_MOMENT: Final = timedelta(minutes=2)
 """From the gate's answer until the mail is out: a slow provider, a worker that stood still."""
 
@@ -35,6 +37,24 @@ def may_be_written_to(world: World, mail: Mail) -> None:
         _nobody_more_urgent(world, key, account, case)
     if nature == "marketing":
         _within_caps(world, key, account, reader, date.fromisoformat(said))
+
+
+def nothing_on_hold_was_begun(world: World) -> None:
+    """No effect that leaves the house was claimed while it was on hold.
+
+    Raises:
+        Broken: one was.
+    """
+    begun = world.database.rows(
+        "SELECT e.key, e.kind, e.what, h.scope FROM effects e JOIN holds h ON h.scope = 'all'"
+        " OR (h.scope = 'playbook' AND h.name = e.playbook) OR (h.scope = 'account' AND h.name = e.account_id)"
+        " WHERE e.state != 'dropped' AND e.wall_claimed_at > h.wall_placed_at"
+        " AND (h.wall_released_at IS NULL OR e.wall_claimed_at < h.wall_released_at)"
+    )
+    for key, kind, what, scope in begun:
+        gives_back = json.loads(what).get("level") == "full" or (kind == "banner" and not json.loads(what)["template"])
+        if kind not in STAYS and not gives_back:
+            raise Broken(f"begun while on hold ({scope}): {key}")
 
 
 def _in_their_hours(key: str, claimed: datetime, now: datetime, zone: ZoneInfo) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from models import facts
 from models.facts import INVOICE_PAID
-from tests.sim.contacts import may_be_written_to
+from tests.sim.contacts import may_be_written_to, nothing_on_hold_was_begun
 from tests.sim.memory import text_of
 from tests.sim.runs import Broken, Run
 from tests.sim.world import NAMES, World
@@ -92,6 +92,8 @@ class Checker:
         if count == self.effects:
             return
         self.effects = count
+        if world.fired["hold"]:
+            nothing_on_hold_was_begun(world)
         late = world.database.rows(
             "SELECT e.key, e.kind, e.playbook, e.case_id, i.kind, i.subject, i.object_id, e.wall_claimed_at"
             " FROM effects e JOIN cases c ON c.id = e.case_id JOIN inbox i ON i.account_id = e.account_id"

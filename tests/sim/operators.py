@@ -6,6 +6,7 @@ from typing import Any
 
 from temporalio.testing import ActivityEnvironment
 
+from models import holds
 from models.scans import Scan
 from simulator.errors import ApiError
 from tests.sim.acts import DOES, act
@@ -65,6 +66,22 @@ async def steer(world: World, who: Customer, what: Act) -> None:
 
 
 # Operators, and what befalls them.
+
+
+@act("hold", "release")
+async def stop_switch(world: World, who: Customer, what: Act) -> None:
+    """Somebody puts everything, the dunning or one account on hold, or lets it go on."""
+    scopes: tuple[tuple[holds.Scope, str], ...] = (("all", ""), ("playbook", "payment-failure"), ("account", who.id))
+    scope, name = scopes[int(what.arg or 0) % 3]
+    if world.database_down:
+        return
+    with contextlib.suppress(holds.NotOnHold):
+        async with world.database.writing() as session:
+            if what.what == "hold":
+                await holds.place(session, scope, name, "ana", "something is wrong")
+                world.fired["hold"] += 1
+            else:
+                await holds.release(session, scope, name, "ana")
 
 
 @act("temporal_down", "database_down", "workers_down")

@@ -93,7 +93,7 @@ FAULTS: Final[dict[str, tuple[int, tuple[str, ...]]]] = {
     "relay.committed": (30, DATABASE["committed"]),
 }
 """Where something can break: about how often a world comes by, and in which ways. Each has to strike (`make sim`)."""
-OUTAGES: Final = ("temporal_down", "database_down", "workers_down", "kill_workers", "deploy", "terminate")
+OUTAGES: Final = ("temporal_down", "database_down", "workers_down", "kill_workers", "deploy", "terminate", "hold")
 """Acts that are faults, too."""
 
 
@@ -238,7 +238,7 @@ WEIGHTS: Final = {"payment": 12, "suspended": 3, "usage": 2, "offer": 2, "renewa
     "winback": 2,
 }
 LEADS: Final = ("pause", "resume", "snooze", "skip", "end", "answer", "task_done")
-ANYBODY: Final = (*LEADS, "pay", "card", "fail", "cancel", "unsubscribe", "sweep", "accept", "reactivate")
+ANYBODY: Final = (*LEADS, "pay", "card", "fail", "cancel", "unsubscribe", "sweep", "accept", "reactivate", "release")
 
 
 def _anything(dice: Dice, days: int, people: int) -> Act:
@@ -246,7 +246,7 @@ def _anything(dice: Dice, days: int, people: int) -> Act:
 
 
 def _outage(dice: Dice, days: int) -> Act:
-    return Act(24 * dice.uniform(0, days), dice.choice(OUTAGES), 0, str(dice.choice((1, 5, 30))))
+    return Act(24 * dice.uniform(0, days), dice.choice(OUTAGES), dice.randrange(4), str(dice.choice((1, 5, 30))))
 
 
 def _fault(dice: Dice, where: str = "") -> Fault:

@@ -18,7 +18,7 @@ DECLINES = st.sampled_from(["insufficient_funds", "lost_card", "authentication_r
 PEOPLE = st.builds(Person, st.just("payment"), answers=st.tuples(DECLINES, DECLINES), opted_out=st.booleans())
 MONEY = ("fail", "pay", "card", "bad_card", "refund", "dispute", "void", "write_off", "cancel", "authenticate")
 LEADS = ("pause", "resume", "snooze", "skip", "end", "sweep")
-OUTAGES = ("kill_workers", "deploy", "temporal_down", "database_down", "workers_down")
+OUTAGES = ("kill_workers", "deploy", "temporal_down", "database_down", "workers_down", "hold", "release")
 WHERE = [(where, kind) for where, (_, kinds) in FAULTS.items() for kind in kinds]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
+from models import holds
 from models.cases import Batch, Outcome
 from simulator import billing
 from simulator.clock import due_invoices
@@ -176,6 +177,7 @@ class World:
         self.calm = True
         self.database_down = self.temporal.away = False
         self.temporal.worker_up()
+        await self._release_all()
         # What got lost is fetched; a sweep that has nothing to find costs as much as the rest of a small world.
         if self.fired["webhook:lost"] or self.script.seed % 5 == 0:
             await sweep(self.database, self.rig.our.stripe, livemode=False, since=int(BEGIN.timestamp()))
@@ -183,6 +185,15 @@ class World:
             await self.pass_time(self.clock.now + timedelta(minutes=15))
             if number and not set(self.clock.waiting()) - {"timer"} - self.loops.may_wait():
                 break
+
+    async def _release_all(self) -> None:
+        """What is on hold goes on at once, and the runs that wait for that ask within hours."""
+        async with self.database.writing() as session:
+            standing = await holds.standing_holds(session)
+            for each in standing:
+                await holds.release(session, cast("holds.Scope", each.scope), each.name, "ana", 0)
+        if self.fired["hold"]:
+            await self.pass_time(self.clock.now + holds.ASK_AGAIN[1] + timedelta(hours=1))
 
     def _step(self) -> None:
         self.steps += 1
