@@ -33,3 +33,11 @@ def test_p1_14_a_dispute_that_we_hear_of_during_a_look_stops_the_charge_that_fol
     assert played.violation == ""
     assert played.endings == {"payment-failure: disputed": 1}
     assert played.fired == {"stripe_look:then:dispute": 1}
+
+
+def test_thanks_for_money_that_came_while_on_hold_go_out_after_the_release() -> None:
+    """The case has ended by then, and its run is still there for what is owed."""
+    acts = (Act(0.1, "fail"), Act(2, "hold"), Act(3, "pay"), Act(30, "release"))
+    played = play(Script(1, "default", (Person("payment"),), acts, (), 48.0))
+    assert played.violation == ""
+    assert played.endings == {"payment-failure: recovered_by_customer": 1}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from models.database import Database
 from models.tables import Access, Attempt, CaseRow, CaseSubject, EffectRow, InboxEvent, Message, wall
 from tests.town import DAY, Town
 from workers.audit import Report, audit
@@ -145,6 +146,14 @@ async def test_a_planted_violation_is_found(place: Town, rows: list[Any], violat
             session.add(type(row)(**row.model_dump()))
     report: Report = await audit(place.database)
     assert report.violations == [violation]
+
+
+async def test_thanks_that_were_on_hold_when_the_case_ended_are_no_violation(database: Database) -> None:
+    async with database.writing() as session:
+        session.add(case())
+        await session.flush()
+        session.add(effect(key="payment-failure/in_1/ending:invoice.paid/1", kind="banner"))
+    assert (await audit(database)).violations == []
 
 
 async def test_a_case_and_its_run_have_to_agree(place: Town) -> None:
