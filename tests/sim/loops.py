@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from activities.doubts import UNDER_WAY
 from models.tables import UNSETTLED
+from tests.sim.clock import Due
 from tests.sim.memory import moment_of, text_of
 from tests.sim.runs import Crash
 from workers.relay import Relay
@@ -36,38 +37,18 @@ class Loops:
         )
         self.settled: Counter[str] = Counter()
         """How what was in doubt came out of it, by the settler's own words."""
-        self._relay_at: datetime | None = None
-        self._settler_at: datetime | None = None
+        self._called: dict[str, tuple[datetime, int]] = {}
+        """When each comes by next, and the clock's number of it."""
 
     def call_the_relay(self) -> None:
         """Where rows are due, the relay comes by."""
-        if self._relay_at is not None:
-            return
         ((due,),) = self._world.database.rows("SELECT min(wall_next_try_at) FROM inbox WHERE state = 'pending'")
         if due:
-            moment = moment_of(due)
             soon = timedelta(minutes=20) if self._nothing_goes() else timedelta(milliseconds=100)
-            self._relay_at = max(moment, self._world.clock.now + soon)
-            self._world.clock.at(self._relay_at, "relay", self._relay_once)
-
-    async def _relay_once(self) -> None:
-        self._world.scope, self._relay_at = "relay", None
-        try:
-            await self.relay.once()
-        except Crash:
-            self._world.note("the relay was killed")
-        except Exception as error:  # noqa: BLE001 - as `Relay.run` does: the database may be away
-            self._world.note(f"the relay waits: {type(error).__name__}")
-            soon = timedelta(minutes=20 if self._world.database_down else 0, seconds=1)
-            self._relay_at = self._world.clock.now + soon
-            self._world.clock.at(self._relay_at, "relay", self._relay_once)
-        finally:
-            self._world.scope = ""
+            self._call("relay", moment_of(due), soon, self._relay_once)
 
     def call_the_settler(self) -> None:
-        """It comes by every minute; here once there is something for it to ask about."""
-        if self._settler_at is not None:
-            return
+        """Where something is in doubt, the settler comes by."""
         ((claimed, doubtful),) = self._world.database.rows(
             "SELECT min(CASE state WHEN 'claimed' THEN coalesce(wall_look_at, wall_claimed_at) END),"
             " min(CASE state WHEN 'in_doubt' THEN coalesce(wall_look_at, wall_claimed_at) END)"
@@ -77,11 +58,34 @@ class Loops:
         due += [moment_of(claimed) + UNDER_WAY] if claimed else []
         if due:
             soon = timedelta(minutes=20 if self._nothing_goes() else 1)
-            self._settler_at = max(min(due), self._world.clock.now + soon)
-            self._world.clock.at(self._settler_at, "settler", self._settle_once)
+            self._call("settler", min(due), soon, self._settle_once)
+
+    def _call(self, who: str, due: datetime, soon: timedelta, once: Due) -> None:
+        """Put it down for when something is due, unless it comes by before that anyway."""
+        at, number = self._called.get(who, (None, -1))
+        wanted = max(due, self._world.clock.now + soon)
+        if at is not None and at <= wanted:
+            return
+        self._world.clock.off(number)
+        self._called[who] = wanted, self._world.clock.at(wanted, who, once)
+
+    async def _relay_once(self) -> None:
+        self._called.pop("relay")
+        self._world.scope = "relay"
+        try:
+            await self.relay.once()
+        except Crash:
+            self._world.note("the relay was killed")
+        except Exception as error:  # noqa: BLE001 - as `Relay.run` does: the database may be away
+            self._world.note(f"the relay waits: {type(error).__name__}")
+            soon = timedelta(minutes=20 if self._world.database_down else 0, seconds=1)
+            self._call("relay", self._world.clock.now + soon, soon, self._relay_once)
+        finally:
+            self._world.scope = ""
 
     async def _settle_once(self) -> None:
-        self._world.scope, self._settler_at = "settler", None
+        self._called.pop("settler")
+        self._world.scope = "settler"
         try:
             self.settled.update(await self.settler.once())
         except Crash:

@@ -104,12 +104,12 @@ LONG: Final = DAYS[-1]
 def script_of(seed: int) -> Script:
     """The world of a seed."""
     dice = Dice(seed)
-    days = dice.choices(DAYS, (12, 5, 2, 1))[0]
+    days = dice.choices(DAYS, (14, 4, 1, 1))[0]
     people = tuple(
-        _person(dice, days) for _ in range(dice.choices((1, 2, 3, 4), (12, 3, 1, 0) if days > 1 else (8, 4, 2, 1))[0])
+        _person(dice, days) for _ in range(dice.choices((1, 2, 3, 4), (14, 2, 1, 0) if days > 1 else (9, 4, 1, 1))[0])
     )
     acts = [act for who, person in enumerate(people) for act in STORIES[person.story](dice, who)]
-    acts += [_anything(dice, days, len(people)) for _ in range(dice.randrange(6))]
+    acts += [_anything(dice, days, len(people)) for _ in range(dice.randrange(4))]
     acts += [_outage(dice, days) for _ in range(dice.choices((0, 1, 2, 3), (3, 3, 2, 1))[0])]
     hours = days * 24.0
     acts = sorted((act for act in acts if act.at_h <= hours), key=lambda act: act.at_h)

@@ -179,7 +179,7 @@ class World:
         self.temporal.worker_up()
         await self._release_all()
         # What got lost is fetched; a sweep that has nothing to find costs as much as the rest of a small world.
-        if self.fired["webhook:lost"] or self.script.seed % 5 == 0:
+        if self.fired["webhook:lost"] or self.script.seed % 10 == 0:
             await sweep(self.database, self.rig.our.stripe, livemode=False, since=int(BEGIN.timestamp()))
         for number in range(40):
             await self.pass_time(self.clock.now + timedelta(minutes=15))
