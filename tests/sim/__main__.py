@@ -56,9 +56,11 @@ def _sum_up(parts: list[dict[str, Any]], seeds: int, seconds: float, *, partial:
         "violations": violations,
         "kinds_of_faults": len(fired),
         "never_struck": never,
+        "never_ran": missing,
         "replays": sum(part["replays"] for part in parts),
         "runs": dict(sorted(playbooks.items())),
         "ways_to_end": len(endings),
+        "cpu_seconds": round(sum(part["cpu_seconds"] for part in parts)),
         "seconds": seconds,
     }
     sys.stdout.write(json.dumps(summary) + "\n")

@@ -121,7 +121,8 @@ def script_of(seed: int) -> Script:
 
 
 def _person(dice: Dice, days: int) -> Person:
-    weights = WEIGHTS | {"suspended": 12 if days == LONG else 0}
+    # What takes weeks to come about is left to the worlds that last so long.
+    weights = WEIGHTS | {"suspended": 12 if days == LONG else 0, "offer": 8 if days >= DAYS[2] else 0}
     story = dice.choices(tuple(STORIES), tuple(weights[name] for name in STORIES))[0]
     answers = tuple(dice.choice(DECLINES) for _ in range(dice.randrange(1, 4)))
     if dice.random() < 0.4:

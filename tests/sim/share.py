@@ -43,7 +43,7 @@ def share(what: tuple[range, Path]) -> dict[str, Any]:
                 _keep(seed, played.violation, found)
         if number % 100 == 0:
             _say(f"  {number:,} of {len(seeds):,}, {number / (time.monotonic() - started):.1f}/s")
-    return total | counted
+    return total | counted | {"cpu_seconds": time.process_time()}
 
 
 def _keep(seed: int, violation: str, found: Path) -> None:

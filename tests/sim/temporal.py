@@ -6,9 +6,7 @@ deploy for the same kinds of commands under the same ids, which is what the serv
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from itertools import count
-from types import SimpleNamespace
 from typing import Any, Final
 
 import temporalio.bridge.proto.workflow_activation.workflow_activation_pb2 as activation_pb
@@ -19,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from models.cases import Batch, Case, Ending, Outcome
 from tests.sim.clock import Clock
+from tests.sim.handles import Handle
 from tests.sim.runs import Activity, Broken, Crash, Job, Run
 from workers.rehearsal import CONVERTER, first_job
 from workflows.playbook import Playbook
@@ -60,7 +59,7 @@ class VirtualTemporal:
         self._tell(run, Job(initialize_workflow=first_job(case, run.started)))
         self._answer(fault)
 
-    def get_workflow_handle(self, workflow_id: str, *, result_type: type | None = None) -> "Handle":
+    def get_workflow_handle(self, workflow_id: str, *, result_type: type | None = None) -> Handle:
         """A handle, whether there is such a run or not."""
         return Handle(self, workflow_id)
 
@@ -280,38 +279,3 @@ class VirtualTemporal:
         resolved.result.cancelled.failure.message = "activity cancelled"
         resolved.result.cancelled.failure.canceled_failure_info.SetInParent()
         self._tell(run, Job(resolve_activity=resolved))
-
-
-@dataclass(frozen=True)
-class Handle:
-    """What `Client.get_workflow_handle` gives, as far as we use it."""
-
-    temporal: VirtualTemporal
-    id: str
-
-    async def signal(self, name: str, argument: Any) -> None:
-        """Send a signal.
-
-        Raises:
-            RPCError: there is no such open run, or the server is away.
-        """
-        self.temporal.signal(self.id, name, argument)
-
-    async def describe(self) -> SimpleNamespace:
-        """Its status, and when it was closed.
-
-        Raises:
-            RPCError: there is no such run, or the server is away.
-        """
-        run = self.temporal.look(self.id)
-        return SimpleNamespace(status=run.status, close_time=run.closed_at)
-
-    async def result(self) -> Ending:
-        """How a completed run ended.
-
-        Raises:
-            RPCError: there is no such run, or the server is away.
-        """
-        ending = self.temporal.look(self.id).ending
-        assert ending is not None, "only completed runs are asked"
-        return ending

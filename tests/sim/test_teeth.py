@@ -4,13 +4,14 @@ import pytest
 
 from activities.messages import SendGridMail
 from models import gate
+from models.asking import Rule
 from tests.sim.playing import play
 from tests.sim.script import Act, Fault, Person, Script
 
 FAILS = Act(0.1, "fail")
 
 
-def without(rule: str) -> tuple[gate.Rule, ...]:
+def without(rule: str) -> tuple[Rule, ...]:
     """The gate's rules but one."""
     return tuple(each for each in gate.RULES if each.__name__ != rule)
 
