@@ -54,8 +54,8 @@ cluster: $(STAMP) ## months of a crowd on the shape of production: a Temporal cl
 crash: $(STAMP) ## a crash at every point of every playbook, and at any two (ARGS="--playbook renewal" for a part)
 	@$(BIN)/python -m tests.crash $(ARGS)
 
-sim: $(STAMP) ## two thousand seeded worlds with faults (SEEDS=100 for fewer); what breaks is kept in bench/sim/found
-	@$(BIN)/python -m bench.sim --seeds $(or $(SEEDS),2000) $(ARGS)
+sim: $(STAMP) ## two thousand seeded worlds with faults (SEEDS=100 for fewer); what breaks is kept in tests/sim/found
+	@$(BIN)/python -m tests.sim --seeds $(or $(SEEDS),2000) $(ARGS)
 
 bench-scan: $(STAMP) ## a scan of 200,000 accounts (ARGS="--accounts 20000" for fewer)
 	@$(BIN)/python -m bench.scan_usage $(ARGS)

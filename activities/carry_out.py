@@ -72,9 +72,11 @@ class Effects:
         Safe to repeat at any point: settled effects are read from the ledger, and those whose answer was lost
         are looked up at the provider before anything is done again.
         """
+        # The server's clock, as the run's own is; a try may come hours after the step asked for it.
+        now = max(batch.now, activity.info().started_time)
         async with _beating():
             systems = self._watches, self._inside, self._outside
-            return await _Try(self._db, self._policy, *systems, self._topic_of, batch).carry_out()
+            return await _Try(self._db, self._policy, *systems, self._topic_of, batch, now).carry_out()
 
 
 class _Try:
@@ -89,7 +91,9 @@ class _Try:
         outside: dict[str, Outside],
         topic_of: TopicOf,
         batch: Batch,
+        now: datetime,
     ) -> None:
+        self._now = now
         self._db = database
         self._policy = policy
         self._watches = watches
@@ -210,6 +214,7 @@ class _Try:
                 detail=noted,
                 policy=self._rules(),
                 topic=about,
+                now=self._now,
             )
             if isinstance(row, Held):
                 return row
@@ -286,7 +291,7 @@ class _Try:
             try:
                 async with self._db.writing() as session:
                     held = await ledger.waits_before_the_end(
-                        session, self._batch, closing.effects, self._picture, self._rules()
+                        session, self._batch, closing.effects, self._picture, self._rules(), now=self._now
                     )
                     closed = not held and await ledger.close(
                         session, self._batch, self._picture, closing.reason, closing.outcome

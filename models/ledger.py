@@ -66,9 +66,11 @@ async def claim(
     detail: dict[str, Any],
     policy: Policy,
     topic: str = "",
+    now: datetime | None = None,
 ) -> tuple[EffectRow | Held, bool]:
     """Take the key of an effect, after asking the gate in this same transaction. `topic` is what a mail is about.
 
+    `now` is the moment of this try on the run's clock, for the gate to judge; the step's own if not given.
     Returns the row and whether this call claimed it; a row that was there before is settled, or somebody else's.
     Instead of the row, what holds the effect back, if the gate wants it later; that is kept as a deferral.
 
@@ -80,7 +82,7 @@ async def claim(
     if known:
         return known, False
     touch = await touch_of(session, batch, effect, picture, policy)
-    asked = Asked(session, case, batch, effect, picture, parting, policy, touch, topic)
+    asked = Asked(session, case, _asked_at(batch, now), effect, picture, parting, policy, touch, topic)
     # The moment the gate is asked, not the moment it has answered: news that comes in between is later than the claim.
     asked_at = wall()
     held = await ask(asked)
@@ -96,7 +98,7 @@ async def claim(
         reason=reason,
         nature=touch.nature if touch else "",
         reader=touch.reader if touch else "",
-        contact_on=touch.window.day_of(batch.now) if touch else None,
+        contact_on=touch.window.day_of(asked.batch.now) if touch else None,
         detail=detail,
         wall_claimed_at=asked_at,
         wall_settled_at=wall() if held else None,
@@ -107,18 +109,29 @@ async def claim(
 
 
 async def waits_before_the_end(
-    session: AsyncSession, batch: Batch, effects: Iterable[Effect], picture: Picture, policy: Policy
+    session: AsyncSession,
+    batch: Batch,
+    effects: Iterable[Effect],
+    picture: Picture,
+    policy: Policy,
+    *,
+    now: datetime | None = None,
 ) -> Held | None:
-    """What of a last step has to wait, so that its case stays open and is looked at until then."""
+    """What of a last step has to wait, so that its case stays open and is looked at until then; `now` as in `claim`."""
     case = await lock_case(session, batch.case)
     for effect in effects:
         touch = await touch_of(session, batch, effect, picture, policy)
-        asked = Asked(session, case, batch, effect, picture, False, policy, touch)
+        asked = Asked(session, case, _asked_at(batch, now), effect, picture, False, policy, touch)
         held = await ask(asked, BEFORE_THE_END)
         if held and held.until and not case.ended:
             await _defer(asked, held)
             return held
     return None
+
+
+def _asked_at(batch: Batch, now: datetime | None) -> Batch:
+    """The batch as the gate judges it: a step that an outage kept until the night must not mail by its own morning."""
+    return batch.model_copy(update={"now": now}) if now else batch
 
 
 async def _defer(asked: Asked, held: Held) -> None:

@@ -15,9 +15,14 @@ DATA_EXPORT = "data export started"
 TALKED = ("they_stay", "they_waver", "they_leave", "not_reached")
 
 
-def is_high(fact: Fact) -> bool:
-    """A level at which people are asked (P9.4)."""
-    return fact.value in LEVELS
+def is_grave(fact: Fact) -> bool:
+    """Critical, or high by several signals: one alone is for its own playbook (P9.2, P9.4)."""
+    return fact.value == "critical" or (fact.value in LEVELS and fact.object_id.endswith(":several"))
+
+
+def is_champion(fact: Fact) -> bool:
+    """The person who stood for us has left: that alone is enough (P9.5)."""
+    return fact.value == CHAMPION_LEFT
 
 
 @workflow.defn(name="churn-risk")
@@ -25,7 +30,11 @@ class ChurnRiskAccount(Playbook):
     """They may leave: say why, bring in the people who can keep them, and look again until it is over."""
 
     escalated = called = champion = exported = saved = False
-    starts_on = (Start(facts.RISK_LEVEL_CHANGED, values=LEVELS, only_if=is_high), Start(facts.RISK_ESCALATED))
+    starts_on = (
+        Start(facts.RISK_LEVEL_CHANGED, values=LEVELS, only_if=is_grave),
+        Start(facts.RISK_RAISED, only_if=is_champion),
+        Start(facts.RISK_ESCALATED),
+    )
     ends_on = (facts.RISK_CALMED, facts.SUBSCRIPTION_CANCELLED)
     watches = "risk"
     precedence = "churn_risk"

@@ -141,6 +141,14 @@ GUARDS: Final[tuple[Guard, ...]] = (
         "p0_17_the_first_billing_notice",
     ),
     Guard(
+        "hours: a late try is judged by its own moment",
+        "activities/carry_out.py",
+        "now = max(batch.now, activity.info().started_time)",
+        "now = batch.now",
+        WAITING,
+        "p0_17_a_step_that_an_outage_kept",
+    ),
+    Guard(
         "hours: a case stays open for a last mail that waits",
         "activities/carry_out.py",
         "                if held:\n                    return self._waits(held)\n",

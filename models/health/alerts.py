@@ -8,8 +8,9 @@ from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import facts, ledger
+from models.at_risk import LEVELS
 from models.health.known import crossing, midnight
-from models.health.risk import RISK, SIGNALS, signal_named, standing
+from models.health.risk import RISK, SEVERAL, SIGNALS, signal_named, standing
 from models.health.rows import AccountHealth, HealthChange
 from models.tables import Account, RiskSignal
 
@@ -55,7 +56,8 @@ async def clear_signal(session: AsyncSession, account: str, signal: str, at: dat
 async def reassess(session: AsyncSession, account: str, at: datetime) -> None:
     """Work out an account's churn risk as of now, and tell of a level that is another than the one on record (H6).
 
-    Of an account that no pass has scored yet, low is on record.
+    Of an account that no pass has scored yet, low is on record. A high level that several signals bring about is told
+    as such, once a day: one of them alone, such as a payment that failed, is its own playbook's (P9.2).
     """
     await session.flush()
     day = at.date()
@@ -63,7 +65,8 @@ async def reassess(session: AsyncSession, account: str, at: datetime) -> None:
     row = await session.get(Account, account, with_for_update=True)
     if row is None or row.churned_at is not None:
         return
-    now = standing(live_on(await signals_of(session, account), day))
+    live = live_on(await signals_of(session, account), day)
+    now = standing(live)
     known = await session.get(AccountHealth, account, with_for_update=True)
     said = dict(known.standings) if known else {}
     was = str(said.get(f"{RISK}_band") or "low")
@@ -76,8 +79,10 @@ async def reassess(session: AsyncSession, account: str, at: datetime) -> None:
             account_id=account, model=RISK, at=midnight(day), score=now.score, band=now.band, coverage=now.coverage
         )
         await session.merge(change)
-    if now.band != was:
-        event = crossing(facts.RISK_LEVEL_CHANGED, day, account, RISK, was, now.band, now.score or 0)
-        event.occurred_at = at
-        event.at_stake, event.currency = row.mrr, row.currency
+    several = now.band in LEVELS and len(live) > 1
+    if several or now.band != was:
+        event = crossing(
+            facts.RISK_LEVEL_CHANGED, day, account, SEVERAL if several else RISK, was, now.band, now.score or 0
+        )
+        event.occurred_at, event.at_stake, event.currency = at, row.mrr, row.currency
         await ledger.insert_once(session, event)

@@ -86,6 +86,15 @@ def standing(live: Iterable[str]) -> Standing:
     return Standing(points * THOUSANDTH, level_of(max(points, at_least)), 100)
 
 
+SEVERAL: Final = f"{RISK}:several"
+"""What a level is about that more than one signal brings about."""
+
+
+def about(band: str, score: int) -> str:
+    """Whether one signal brings a level about or several: of a high level its points say it (H6.2, H6.3)."""
+    return SEVERAL if band == "high" and score != BASE["high"] * THOUSANDTH else RISK
+
+
 def level_of(points: int) -> str:
     """critical, high, medium or low (H6.1)."""
     return next(level.name for level in LEVELS if points >= level.low)

@@ -20,7 +20,7 @@ from models.health import CARDS
 from models.health.frames import read_frame
 from models.health.known import crossing, live_signals, primary_model
 from models.health.metrics import ALL
-from models.health.risk import RISK, signal_named
+from models.health.risk import RISK, about, signal_named
 from models.health.rows import AccountHealth, AccountMetrics
 from models.health.scorecard import THOUSANDTH
 from models.health.vectors import LEVELS_TYPE, METRIC_TYPES, bands_of, risks, scored
@@ -230,5 +230,5 @@ def _events(changed: pl.DataFrame, day: date) -> Iterator[InboxEvent]:
     crossed = changed.filter("risk_crossed").select(
         "account", *(f"{RISK}_{each}" for each in ("held", "band", "score"))
     )
-    for account, *said in crossed.iter_rows():
-        yield crossing(facts.RISK_LEVEL_CHANGED, day, account, RISK, *said)
+    for account, was, band, score in crossed.iter_rows():
+        yield crossing(facts.RISK_LEVEL_CHANGED, day, account, about(band, score), was, band, score)

@@ -1,7 +1,7 @@
 """What the one door does with what has to wait: the case stays open for it, and what is owed is not lost."""
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -41,9 +41,11 @@ class Door:
         self.done.append(effect.title)
         return Answer()
 
-    async def carry_out(self, batch: Batch) -> Outcome:
+    async def carry_out(self, batch: Batch, *, tried_at: datetime = NIGHT) -> Outcome:
         effects = Effects(self.database, PolicyFile(ON_TIME), [self], [self], [])
-        outcome: Outcome = await ActivityEnvironment().run(effects.carry_out, batch)
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, started_time=tried_at)
+        outcome: Outcome = await environment.run(effects.carry_out, batch)
         return outcome
 
     async def case(self) -> CaseRow:
@@ -80,6 +82,17 @@ async def test_p0_17_a_step_s_mail_waits_and_the_rest_of_the_step_with_it(databa
     assert here.done == []
     assert (await here.carry_out(batch(NINE, **step))).wait_until is None
     assert here.done == ["warn", "suspend"]
+
+
+async def test_p0_17_a_step_that_an_outage_kept_until_the_night_waits_for_the_morning(database: Database) -> None:
+    here = await door(database)
+    step = batch(NINE, effects=(email("warn"),))
+    assert (await here.carry_out(step, tried_at=NIGHT + timedelta(days=1))).wait_until == NINE + timedelta(days=1)
+    assert here.done == []
+    assert (await here.carry_out(step, tried_at=NINE + timedelta(days=1))).wait_until is None
+    async with database.reading() as session:
+        row = await session.get(EffectRow, email("warn").key)
+    assert row and (row.at, row.contact_on) == (NINE, date(2026, 11, 25)), "the step's moment, and the reader's day"
 
 
 async def test_p0_17_the_money_that_comes_while_a_mail_waits_ends_it_unsent(database: Database) -> None:

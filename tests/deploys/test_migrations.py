@@ -18,7 +18,7 @@ EVENT = """INSERT INTO inbox (source, event_id, type, kind, account_id, subject,
 EFFECT = """INSERT INTO effects (key, case_id, account_id, playbook, step, kind, title, what, state, rule, reason,
     detail, at, wall_claimed_at) VALUES (:id, 'c', 'cus_1', 'p', 's', 'email', 't', '{}', 'claimed', '', '', '{}', :at,
     :at)"""
-ACCOUNT = """INSERT INTO accounts (id, name, email, locale, timezone, owner, segment, strategic, growth, owner_held, mrr, wall_updated_at)
+ACCOUNT = """INSERT INTO accounts (id, name, email, locale, timezone, owner, segment, strategic, mrr, wall_updated_at)
     VALUES (:id, '', '', '', '', '', '', :no, 0, :at)"""
 TASK = """INSERT INTO tasks (key, account_id, case_id, owner, title, body, opened_at, due_at, outcome)
     VALUES (:id, 'cus_1', 'c', 'ana', 't', '', :at, :at, '')"""

@@ -14,7 +14,7 @@ from models.health.risk import RISK
 from models.health.rows import AccountHealth, HealthChange
 from models.learning import BadFact, learn
 from models.tables import Account, InboxEvent, RiskSignal
-from tests.scans.customers import account, put, scanned, told
+from tests.scans.customers import DAY, TODAY, account, put, scanned, told
 
 NOON = datetime(2026, 3, 30, 12, tzinfo=UTC)
 
@@ -48,7 +48,7 @@ async def test_t2_4_a_signal_tells_of_its_level_at_once(both: Database) -> None:
     await learned(both, fact("risk.raised", "champion left", "e2"), fact("risk.raised", "competitor mentioned", "e3"))
     async with both.reading() as session:
         row = (await session.exec(select(InboxEvent).where(InboxEvent.value == "high"))).one()
-    assert (row.account_id, row.object_id, row.occurred_at, row.at_stake) == ("a", "risk", NOON, 4900)
+    assert (row.account_id, row.object_id, row.occurred_at, row.at_stake) == ("a", "risk:several", NOON, 4900)
 
 
 async def test_h6_each_level_that_is_crossed_is_told_once(both: Database) -> None:
@@ -96,7 +96,12 @@ async def test_h7_two_signals_at_one_moment_both_count(both: Database) -> None:
     async with both.reading() as session:
         known = await session.get(AccountHealth, "a")
     assert known and (known.standings[f"{RISK}_band"], known.standings[f"{RISK}_score"]) == ("critical", 70_000)
-    assert [value for _, value in await told(both)] == ["critical", "high"]
+    # The first alone, then two of them, then three.
+    assert sorted(name.rpartition("/risk")[2] for name, _ in await told(both)) == [
+        "/high",
+        ":several/critical",
+        ":several/high",
+    ]
 
 
 async def test_h7_of_who_has_left_nothing_is_told(both: Database) -> None:
@@ -110,3 +115,24 @@ async def test_h7_an_unknown_signal_is_refused_with_those_there_are(both: Databa
     await put(both, account("a"))
     with pytest.raises(BadFact, match=f"{kind}: value is 'bad mood', expected one of logins halved, usage decline, "):
         await learned(both, fact(kind, "bad mood"))
+
+
+@pytest.mark.parametrize(
+    ("live", "expected"),
+    [
+        (["champion left"], "risk"),
+        (["few logins", "no reports"], "risk:several"),
+        (["champion left", "few logins"], "risk:several"),
+    ],
+)
+async def test_h6_3_the_days_pass_says_too_whether_several_signals_bring_a_level_about(
+    both: Database, live: list[str], expected: str
+) -> None:
+    await put(both, account("a"))
+    await scanned(both, "health")
+    rows = [RiskSignal(key=name, account_id="a", signal=name, raised_at=NOON) for name in live]
+    await put(both, *rows)
+    await scanned(both, "health", TODAY + DAY)
+    async with both.reading() as session:
+        (event,) = (await session.exec(select(InboxEvent))).all()
+    assert (event.value, event.object_id) == ("high", expected)

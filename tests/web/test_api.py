@@ -54,7 +54,8 @@ async def test_t1_19_contacts_contracts_and_owners_are_put_the_same_way(door: Do
 
 
 ACCOUNT_FIELDS = (
-    "id, external_id, name, company, email, locale, timezone, owner, segment, strategic, growth, owner_held, mrr, currency, plan, health, "
+    "id, external_id, name, company, email, locale, timezone, owner, segment, strategic, growth, "
+    "owner_held, mrr, currency, plan, health, "
     "signed_up_at, churned_at, churn_reason, opted_out_at"
 )
 BAD: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from models.consent_rows import Suppression
+from models.database import Database
 from models.tables import Access, Attempt, CaseRow, CaseSubject, EffectRow, InboxEvent, Message, wall
 from tests.town import DAY, Town
 from workers.audit import Report, audit
@@ -191,6 +192,14 @@ async def test_p0_14_what_is_begun_after_the_money_is_found(
     report = await audit(place.database, **known)
     excused = int("on_its_way" in known and not found)
     assert (report.violations, report.counts["begun_as_the_money_was_told"]) == (found, excused)
+
+
+async def test_thanks_that_were_on_hold_when_the_case_ended_are_no_violation(database: Database) -> None:
+    async with database.writing() as session:
+        session.add(case())
+        await session.flush()
+        session.add(effect(key="payment-failure/in_1/ending:invoice.paid/1", kind="banner"))
+    assert (await audit(database)).violations == []
 
 
 async def test_a_case_and_its_run_have_to_agree(place: Town) -> None:

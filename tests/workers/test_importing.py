@@ -135,7 +135,8 @@ async def test_t1_19_a_quotation_mark_that_is_never_closed_costs_no_more_than_it
 
 
 ACCOUNTS = (
-    "id, external_id, name, company, email, locale, timezone, owner, segment, strategic, growth, owner_held, mrr, currency, plan, health, "
+    "id, external_id, name, company, email, locale, timezone, owner, segment, strategic, growth, "
+    "owner_held, mrr, currency, plan, health, "
     "signed_up_at, churned_at, churn_reason, opted_out_at"
 )
 BAD_FILES: dict[str, tuple[bytes, str]] = {

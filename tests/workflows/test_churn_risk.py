@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.tables import InboxEvent, RiskSignal
+from models.tables import CaseRow, InboxEvent, RiskSignal
 from tests.playbook_kit import Kit, Run
 from tests.town import DAY
 from tests.workflows.at_risk_kit import signal
@@ -20,9 +20,8 @@ async def risky(kit: Kit, *signals: str, days_ago: int = 0) -> Run:
         await signal(kit, account, name, days_ago=days_ago)
     await kit.tell("risk.raised", account, value=signals[-1])
     await kit.place.arrive()
-    (told,) = await kit.place.rows(InboxEvent, kind="risk.level_changed", account_id=account)
-    assert told.reason.startswith("started churn-risk/"), told.reason
-    return Run(kit, told.reason.removeprefix("started "), account)
+    (case,) = await kit.place.rows(CaseRow, playbook="churn-risk", account_id=account)
+    return Run(kit, case.id, account)
 
 
 async def titles(run: Run) -> list[tuple[str, str]]:
@@ -48,11 +47,15 @@ async def test_p9_1_and_p9_2_two_signals_are_an_assessment_with_level_signals_an
     assert not {ESCALATE, CALL} & {title for title, _ in await titles(run)}
 
 
-async def test_p9_2_one_signal_alone_is_no_assessment(kit: Kit) -> None:
-    run = await risky(kit, "competitor mentioned")
-    await run.to_day(0.1)
-    assert await titles(run) == []
-    assert "Not done: one signal alone: no assessment" in await said(run)
+async def test_p9_2_one_signal_alone_is_its_own_playbooks(kit: Kit) -> None:
+    account = await kit.account(segment="mid")
+    await kit.tell("risk.raised", account, value="competitor mentioned")
+    await kit.place.arrive()
+    (told,) = await kit.place.rows(InboxEvent, kind="risk.level_changed", account_id=account)
+    assert (told.value, told.reason) == ("high", "no open run hears risk.level_changed")
+    await kit.tell("risk.raised", account, value="seats removed")
+    await kit.place.arrive()
+    assert len(await kit.place.rows(CaseRow, playbook="churn-risk", account_id=account)) == 1
 
 
 async def test_p9_3_three_signals_go_to_the_manager_and_the_account_executive_at_once(kit: Kit) -> None:

@@ -7,38 +7,32 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final, cast
 
-import orjson
-from sqlalchemy.exc import SQLAlchemyError
-
-from bench.sim.clock import BEGIN, Clock, shown_to_our_code
-from bench.sim.providers import Postbox, Product, StripeDoor, VirtualStripe, light_objects, without_threads
-from bench.sim.rig import WEBHOOK_SECRET, Rig, edited_plans, one_lane_at_a_time, product_at, rig_of
-from bench.sim.script import Act, Fault, Person, Script
-from bench.sim.temporal import Broken, Crash, VirtualTemporal
-from models import inbox, ledger
+from models import holds
 from models.cases import Batch, Outcome
-from models.stripe_events import READERS
 from simulator import billing
 from simulator.clock import due_invoices
 from simulator.sendgrid_api import Mail
-from simulator.webhooks import signature
 from simulator.world import Attempt
-from web.events import read_event
-from web.signatures import check_stripe_signature
-from web.strict_json import parse_object
-from web.webhooks import row_of
-from workers.relay import Relay
+from tests.sim.clock import BEGIN, Clock, shown_to_our_code
+from tests.sim.door import Door
+from tests.sim.loops import Loops
+from tests.sim.memory import without_greenlets
+from tests.sim.providers import FROZEN, Postbox, Product, StripeDoor, VirtualStripe, light_objects, without_threads
+from tests.sim.rig import Rig, edited_plans, one_lane_at_a_time, product_at, rig_of
+from tests.sim.runs import Broken, Crash
+from tests.sim.script import Act, Fault, Person, Script
+from tests.sim.temporal import VirtualTemporal
 from workers.sweep import sweep
 from workflows import PLAYBOOKS
 from workflows.steps import name_of
 
-Json = dict[str, Any]
 Do = Callable[["World", Act], Awaitable[None]]
 Whole = Callable[["World"], Awaitable[None]]
 MOST: Final = 6_000
 """Things that may happen in one world; one that does not come to rest by then never does."""
+STOOD_STILL: Final = timedelta(seconds=15)
 RELAYED: Final = ("dispute", "refund")
 NAMES: Final = {name_of(each): each for each in PLAYBOOKS}
 
@@ -65,38 +59,28 @@ class World:
         self.database = self.rig.database
         self.stripe = VirtualStripe(self.clock, script.seed)
         self.stripe.settings.manual_attempts_count = False
-        self.stripe.on_event = self._event
-        self.product = Product(self.strike, self.clock)
+        self.door = Door(self)
+        self.stripe.on_event = self.door.hear
+        self.product = Product(self.strike, self._meanwhile, self.clock)
         self.mails: list[Mail] = []
         self.accepted: list[str] = []
         """Mails whose effect was not claimed when they left; the checks take these up."""
         self.temporal = VirtualTemporal(self.clock, NAMES, self._carry_out)
         self.temporal.strike = lambda: self.strike("temporal")
-        self.relay = Relay(
-            self.database,
-            self.temporal,  # type: ignore[arg-type]
-            self.rig.router,
-            self.rig.our.billing.customer_of_charge,
-            learn_account=self.rig.our.billing.learn_account,
-        )
+        self.loops = Loops(self)
         self.people: list[Customer] = []
         self.fired: Counter[str] = Counter()
         self.steps = 0
         self.skipped: set[tuple[str, str]] = set()
-        self.events: list[str] = []
-        """Every event that Stripe has told, or was about to tell."""
         self.calm = False
         self._check = check
         self._passed: Counter[str] = Counter()
         self._plan = {(fault.where, fault.nth): fault.kind for fault in script.faults}
-        self._scope = ""
-        self._before = True
+        self.scope = ""
+        """Whose statements the database is asked for: the activity's, the relay's, the settler's."""
         self.database_down = False
-        self._relay_at: datetime | None = None
-        self._at_once: list[Json] | None = None
         self._account = ""
         self._trace = hashlib.sha256()
-        self._numbers = 0
 
     # Playing.
 
@@ -114,7 +98,7 @@ class World:
 
     def begun(self) -> None:
         """From here on Stripe's events are told."""
-        self._before = False
+        self.door.before = False
 
     def will_strike(self, fault: Fault) -> None:
         """One more fault, counted from now."""
@@ -158,9 +142,10 @@ class World:
         self.database.begin_again(self._hook)
         door = StripeDoor(self.stripe, self.strike, self._meanwhile, self.clock)
         self.rig.stripe.play = door.play
-        self.rig.with_mail(Postbox(self.strike, self.clock, self._mail))
+        self.rig.with_mail(Postbox(self.strike, self.clock, self._mail, shows=self.script.shows_mails))
         stack.enter_context(shown_to_our_code(self.clock))
         stack.enter_context(light_objects())
+        stack.enter_context(without_greenlets())
         stack.enter_context(one_lane_at_a_time())
         stack.enter_context(product_at(self.product.post))
         stack.enter_context(edited_plans(lambda: self.temporal.version))
@@ -175,7 +160,8 @@ class World:
     async def pass_time(self, until: datetime) -> None:
         """Everything that is due until a moment, each thing at its own."""
         while True:
-            self._call_the_relay()
+            self.loops.call_the_relay()
+            self.loops.call_the_settler()
             following = self.clock.next_at()
             if not self._stripe_comes_by(min(until, following) if following else until):
                 if following is None or following > until:
@@ -191,13 +177,23 @@ class World:
         self.calm = True
         self.database_down = self.temporal.away = False
         self.temporal.worker_up()
+        await self._release_all()
         # What got lost is fetched; a sweep that has nothing to find costs as much as the rest of a small world.
-        if self.fired["webhook:lost"] or self.script.seed % 5 == 0:
+        if self.fired["webhook:lost"] or self.script.seed % 10 == 0:
             await sweep(self.database, self.rig.our.stripe, livemode=False, since=int(BEGIN.timestamp()))
         for number in range(40):
             await self.pass_time(self.clock.now + timedelta(minutes=15))
-            if number and not set(self.clock.waiting()) - {"timer"}:
+            if number and not set(self.clock.waiting()) - {"timer"} - self.loops.may_wait():
                 break
+
+    async def _release_all(self) -> None:
+        """What is on hold goes on at once, and the runs that wait for that ask within hours."""
+        async with self.database.writing() as session:
+            standing = await holds.standing_holds(session)
+            for each in standing:
+                await holds.release(session, cast("holds.Scope", each.scope), each.name, "ana", 0)
+        if self.fired["hold"]:
+            await self.pass_time(self.clock.now + holds.ASK_AGAIN[1] + timedelta(hours=1))
 
     def _step(self) -> None:
         self.steps += 1
@@ -209,43 +205,19 @@ class World:
 
     async def _carry_out(self, batch: Batch) -> Outcome:
         self.note(f"carry out {batch.case} {batch.step}")
-        self._scope, self._account = "activity", batch.account
+        before = self.scope, self._account
+        self.scope, self._account = "activity", batch.account
         try:
             return await self.rig.carry_out(batch)
         finally:
-            self._scope = ""
-
-    def _call_the_relay(self) -> None:
-        """Where rows are due, the relay comes by."""
-        if self._relay_at is not None:
-            return
-        ((due,),) = self.database.rows("SELECT min(wall_next_try_at) FROM inbox WHERE state = 'pending'")
-        if due:
-            moment = datetime.fromisoformat(due).replace(tzinfo=UTC)
-            # It comes by every second while it waits for somebody; a world has no patience for so many steps.
-            soon = timedelta(minutes=20) if self.temporal.away or self.database_down else timedelta(milliseconds=100)
-            self._relay_at = max(moment, self.clock.now + soon)
-            self.clock.at(self._relay_at, "relay", self._relay_once)
-
-    async def _relay_once(self) -> None:
-        self._scope, self._relay_at = "relay", None
-        try:
-            await self.relay.once()
-        except Crash:
-            self.note("the relay was killed")
-        except Exception as error:  # noqa: BLE001 - as `Relay.run` does: the database may be away
-            self.note(f"the relay waits: {type(error).__name__}")
-            self._relay_at = self.clock.now + timedelta(minutes=20 if self.database_down else 0, seconds=1)
-            self.clock.at(self._relay_at, "relay", self._relay_once)
-        finally:
-            self._scope = ""
+            self.scope, self._account = before
 
     def _hook(self, what: str) -> None:
-        if not self._scope and not self.database_down:
+        if not self.scope and not self.database_down:
             return
         if self.database_down and what == "statement":
             raise sqlite3.OperationalError("unable to open database file")
-        struck = self.strike(f"{self._scope}.{what}") if self._scope else ""
+        struck = self.strike(f"{self.scope}.{what}") if self.scope else ""
         if struck == "crash":
             raise Crash
         if struck:
@@ -269,66 +241,23 @@ class World:
         billing.retry_by_stripe(self.stripe, due[0])
         return True
 
-    def _event(self, event: Json) -> None:
-        if event["type"] not in READERS or self._before:
-            return
-        self.events.append(event["id"])
-        if self._at_once is not None:
-            self._at_once.append(event)
-            return
-        struck = self.strike("webhook")
-        delays = {"lost": (), "duplicate": (0.3, 40), "late": (7200,), "out_of_order": (90,)}.get(struck, (0.3,))
-        for delay in delays:
-            self._bring(event, delay)
-
-    def _bring(self, event: Json, seconds: float) -> None:
-        async def deliver() -> None:
-            try:
-                await self.receive(event)
-            except SQLAlchemyError:  # 503: Stripe comes again
-                self._bring(event, 3600)
-
-        self.clock.after(seconds, f"webhook {event['type']}", deliver)
-
-    async def receive(self, event: Json) -> None:
-        """What the receiver does with a delivery."""
-        body = orjson.dumps(event)
-        now = int(self.clock.now.timestamp())
-        check_stripe_signature(signature(body, [WEBHOOK_SECRET], now), body, (WEBHOOK_SECRET,), now)
-        row = row_of(parse_object(body), body, livemode=False)
-        async with self.database.writing() as session:
-            await ledger.insert_once(session, row)
-
     async def _meanwhile(self, what: str) -> None:
         """Somebody does something while we are on the line, and its webhook is on disk before we go on."""
+        if what == FROZEN:
+            self.clock.now += STOOD_STILL
+            await self.temporal.stand_still()
+            return
         who = next((number for number, one in enumerate(self.people) if one.id == self._account), 0)
-        scope, self._scope, self._at_once = self._scope, "", []
+        scope, self.scope, self.door.at_once = self.scope, "", []
         try:
             await self._do(self, Act(0, what, who))
-            for event in self._at_once:
-                await self.receive(event)
+            for event in self.door.at_once:
+                await self.door.receive(event)
             if what in RELAYED and scope == "activity" and not self.temporal.away:
-                self._scope = ""
-                await self.relay.once()  # whose dispute it is, only the relay finds out
+                self.scope = ""
+                await self.loops.relay.once()  # whose dispute it is, only the relay finds out
         finally:
-            self._scope, self._at_once = scope, None
-
-    async def tell(self, kind: str, account: str, **data: Any) -> None:
-        """The company's own systems say something, by POST /events."""
-        self._numbers += 1
-        said = {"type": kind, "timestamp": self.clock.now.isoformat(), "data": {"account": account, **data}}
-        body = orjson.dumps(said)
-        name = f"told-{self._numbers}"
-
-        async def post() -> None:
-            row = read_event(parse_object(body), name, body, self.rig.events)
-            try:
-                async with self.database.writing() as session:
-                    await inbox.take_in(session, [row])
-            except SQLAlchemyError:  # 503: they come again
-                self.clock.after(3600, f"told {kind}", post)
-
-        await post()
+            self.scope, self.door.at_once = scope, None
 
     def struck_in(self, *places: str) -> bool:
         """Whether a fault struck in one of these places, or somebody killed a worker."""

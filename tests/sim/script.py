@@ -24,6 +24,7 @@ class Person:
     expires_in: int = 0
     health: int = -1
     opted_out: bool = False
+    zone: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Script:
     acts: tuple[Act, ...]
     faults: tuple[Fault, ...]
     hours: float
+    shows_mails: bool = False
+    """Whether SendGrid's activity was bought."""
 
     def to_json(self) -> dict[str, Any]:
         """For a file."""
@@ -65,18 +68,21 @@ def from_json(said: dict[str, Any]) -> Script:
     """From a file."""
     people = tuple(Person(**{**each, "answers": tuple(each["answers"])}) for each in said["people"])
     acts, faults = tuple(Act(**each) for each in said["acts"]), tuple(Fault(**each) for each in said["faults"])
-    return Script(said["seed"], said["policy"], people, acts, faults, said["hours"])
+    return Script(said["seed"], said["policy"], people, acts, faults, said["hours"], said.get("shows_mails", False))
 
 
 PROVIDER: Final = ("429", "500_before", "500_after", "503", "cut_before", "cut_after")
 DATABASE: Final = {"statement": ("error", "crash"), "commit": ("error", "crash"), "committed": ("error", "crash")}
 BETWEEN: Final = ("pay", "cancel", "card", "void", "dispute", "refund", "fail")
 """What other people may do while we are on the line to Stripe."""
+FIRST: Final = tuple(f"first:{act}" for act in BETWEEN)
+THEN: Final = tuple(f"then:{act}" for act in BETWEEN)
 FAULTS: Final[dict[str, tuple[int, tuple[str, ...]]]] = {
-    "stripe": (8, (*PROVIDER, "slow", *(f"first:{act}" for act in BETWEEN), *(f"then:{act}" for act in BETWEEN))),
-    "stripe_look": (25, ("429", "500_before", "503", "cut_before", "slow", *(f"then:{act}" for act in BETWEEN))),
+    "stripe": (8, (*PROVIDER, "slow", "frozen", *FIRST, *THEN)),
+    "stripe_look": (25, ("429", "500_before", "503", "cut_before", "slow", *THEN)),
     "sendgrid": (5, PROVIDER),
-    "product": (2, ("503", "500_before", "500_after", "cut_before", "cut_after")),
+    "sendgrid_look": (2, ("429", "503", "cut_before")),
+    "product": (2, ("503", "500_before", "500_after", "cut_before", "cut_after", "frozen")),
     "temporal": (10, ("lost_answer",)),
     "webhook": (15, ("duplicate", "late", "lost", "out_of_order")),
     "activity.statement": (300, DATABASE["statement"]),
@@ -87,29 +93,37 @@ FAULTS: Final[dict[str, tuple[int, tuple[str, ...]]]] = {
     "relay.committed": (30, DATABASE["committed"]),
 }
 """Where something can break: about how often a world comes by, and in which ways. Each has to strike (`make sim`)."""
-OUTAGES: Final = ("temporal_down", "database_down", "workers_down", "kill_workers", "deploy", "terminate")
+OUTAGES: Final = ("temporal_down", "database_down", "workers_down", "kill_workers", "deploy", "terminate", "hold")
 """Acts that are faults, too."""
+
+
+DAYS: Final = (1, 8, 16, 36)
+LONG: Final = DAYS[-1]
 
 
 def script_of(seed: int) -> Script:
     """The world of a seed."""
     dice = Dice(seed)
-    days = dice.choices((1, 8, 16, 36), (12, 5, 2, 1))[0]
+    days = dice.choices(DAYS, (14, 4, 1, 1))[0]
     people = tuple(
-        _person(dice) for _ in range(dice.choices((1, 2, 3, 4), (8, 2, 1, 1) if days > 1 else (5, 3, 1, 1))[0])
+        _person(dice, days) for _ in range(dice.choices((1, 2, 3, 4), (14, 2, 1, 0) if days > 1 else (9, 4, 1, 1))[0])
     )
     acts = [act for who, person in enumerate(people) for act in STORIES[person.story](dice, who)]
-    acts += [_anything(dice, days, len(people)) for _ in range(dice.randrange(6))]
+    acts += [_anything(dice, days, len(people)) for _ in range(dice.randrange(4))]
     acts += [_outage(dice, days) for _ in range(dice.choices((0, 1, 2, 3), (3, 3, 2, 1))[0])]
     hours = days * 24.0
     acts = sorted((act for act in acts if act.at_h <= hours), key=lambda act: act.at_h)
-    faults = tuple(_fault(dice) for _ in range(dice.randrange(9)))
-    policy = dice.choices(("default", "observe", "later_cancel"), (6, 1, 1))[0]
-    return Script(seed, policy, people, tuple(acts), faults, hours)
+    faults = [_fault(dice) for _ in range(dice.randrange(9))]
+    if days == LONG and any(person.story == "suspended" for person in people):
+        faults.append(_fault(dice, "product"))  # which nobody else comes by so often
+    policy = dice.choices(("default", "contact_rules", "observe", "later_cancel"), (5, 3, 1, 1))[0]
+    return Script(seed, policy, people, tuple(acts), tuple(faults), hours, dice.random() < 0.5)
 
 
-def _person(dice: Dice) -> Person:
-    story = dice.choices(tuple(STORIES), tuple(WEIGHTS[name] for name in STORIES))[0]
+def _person(dice: Dice, days: int) -> Person:
+    # What takes weeks to come about is left to the worlds that last so long.
+    weights = WEIGHTS | {"suspended": 12 if days == LONG else 0, "offer": 8 if days >= DAYS[2] else 0}
+    story = dice.choices(tuple(STORIES), tuple(weights[name] for name in STORIES))[0]
     answers = tuple(dice.choice(DECLINES) for _ in range(dice.randrange(1, 4)))
     if dice.random() < 0.4:
         answers = (*answers, "ok")
@@ -121,6 +135,7 @@ def _person(dice: Dice) -> Person:
         number=dice.choice(("4242424242424242", "5555555555554444")),
         health=dice.choice((-1, 30, 80)),
         opted_out=dice.random() < 0.2,
+        zone=dice.choice(("", "America/New_York", "Asia/Tokyo")),
     )
     if story in ("usage", "offer"):
         falls = dice.randrange(-16, -3)
@@ -224,7 +239,7 @@ WEIGHTS: Final = {"payment": 12, "suspended": 3, "usage": 2, "offer": 2, "renewa
     "winback": 2,
 }
 LEADS: Final = ("pause", "resume", "snooze", "skip", "end", "answer", "task_done")
-ANYBODY: Final = (*LEADS, "pay", "card", "fail", "cancel", "unsubscribe", "sweep", "accept", "reactivate")
+ANYBODY: Final = (*LEADS, "pay", "card", "fail", "cancel", "unsubscribe", "sweep", "accept", "reactivate", "release")
 
 
 def _anything(dice: Dice, days: int, people: int) -> Act:
@@ -232,10 +247,10 @@ def _anything(dice: Dice, days: int, people: int) -> Act:
 
 
 def _outage(dice: Dice, days: int) -> Act:
-    return Act(24 * dice.uniform(0, days), dice.choice(OUTAGES), 0, str(dice.choice((1, 5, 30))))
+    return Act(24 * dice.uniform(0, days), dice.choice(OUTAGES), dice.randrange(4), str(dice.choice((1, 5, 30))))
 
 
-def _fault(dice: Dice) -> Fault:
-    where = dice.choice(tuple(FAULTS))
+def _fault(dice: Dice, where: str = "") -> Fault:
+    where = where or dice.choices(tuple(FAULTS), [len(kinds) for _, kinds in FAULTS.values()])[0]
     often, kinds = FAULTS[where]
     return Fault(where, 1 + int(often * dice.random() ** 2), dice.choice(kinds))

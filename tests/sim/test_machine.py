@@ -8,17 +8,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from bench.sim import acts
-from bench.sim.invariants import Checker, at_rest
-from bench.sim.providers import without_threads
-from bench.sim.script import FAULTS, Act, Fault, Person, Script
-from bench.sim.world import World
+from tests.sim import beginning, operators
+from tests.sim.invariants import Checker, at_rest
+from tests.sim.providers import without_threads
+from tests.sim.script import FAULTS, Act, Fault, Person, Script
+from tests.sim.world import World
 
 DECLINES = st.sampled_from(["insufficient_funds", "lost_card", "authentication_required", "ok"])
 PEOPLE = st.builds(Person, st.just("payment"), answers=st.tuples(DECLINES, DECLINES), opted_out=st.booleans())
 MONEY = ("fail", "pay", "card", "bad_card", "refund", "dispute", "void", "write_off", "cancel", "authenticate")
 LEADS = ("pause", "resume", "snooze", "skip", "end", "sweep")
-OUTAGES = ("kill_workers", "deploy", "temporal_down", "database_down", "workers_down")
+OUTAGES = ("kill_workers", "deploy", "temporal_down", "database_down", "workers_down", "hold", "release")
 WHERE = [(where, kind) for where, (_, kinds) in FAULTS.items() for kind in kinds]
 
 
@@ -45,13 +45,13 @@ class Accounts(RuleBasedStateMachine):
         async def start() -> None:
             without_threads()
             self.here.enter(self.stack)
-            await acts.begin(self.here)
+            await beginning.begin(self.here)
             self.here.begun()
 
         self.loop.run_until_complete(start())
 
     def _do(self, act: Act) -> None:
-        self.loop.run_until_complete(self.here.act(acts.do, act))
+        self.loop.run_until_complete(self.here.act(operators.do, act))
 
     @rule(what=st.sampled_from(MONEY), who=st.integers(0, 1))
     def money(self, what: str, who: int) -> None:

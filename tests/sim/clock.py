@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import count
 from typing import Any, Final
 
+from activities import carry_out, systems
 from models import tables
 
 BEGIN: Final = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -83,10 +84,18 @@ def swapped(holder: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextmanager
 def shown_to_our_code(clock: Clock) -> Iterator[None]:
-    """Make `models.tables.wall`, by which all our code reads the wall clock, read this one."""
+    """Make `models.tables.wall`, by which all our code reads the wall clock, read this one; `monotonic` as well."""
+
+    def monotonic() -> float:
+        return (clock.now - BEGIN).total_seconds()
+
     _Shown.clock = clock
     try:
-        with swapped(tables, "datetime", _VirtualDatetime):
+        with (
+            swapped(tables, "datetime", _VirtualDatetime),
+            swapped(systems, "monotonic", monotonic),
+            swapped(carry_out, "monotonic", monotonic),
+        ):
             yield
     finally:
         _Shown.clock = None

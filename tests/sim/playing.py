@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from bench.sim import acts
-from bench.sim.invariants import Checker, at_rest
-from bench.sim.script import Script
-from bench.sim.temporal import Broken
-from bench.sim.world import World
+from tests.sim import beginning, operators
+from tests.sim.invariants import Checker, at_rest
+from tests.sim.runs import Broken
+from tests.sim.script import Script
+from tests.sim.world import World
 
 
 @dataclass
@@ -31,7 +31,7 @@ def play(script: Script) -> Played:
 
     async def all_of_it() -> str:
         try:
-            await world.play(acts.do, acts.begin, at_rest)
+            await world.play(operators.do, beginning.begin, at_rest)
         except Broken as broken:
             return str(broken)
         return ""

@@ -5,10 +5,7 @@ else). A crashed worker's runs are made again from their activations, and must a
 deploy for the same kinds of commands under the same ids, which is what the server compares.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import count
 from typing import Any, Final
 
@@ -17,67 +14,18 @@ import temporalio.bridge.proto.workflow_commands.workflow_commands_pb2 as comman
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import WorkflowInstance
 
-from bench.sim.clock import Clock
 from models.cases import Batch, Case, Ending, Outcome
-from workers.rehearsal import CONVERTER, first_job, instance_of
+from tests.sim.clock import Clock
+from tests.sim.handles import Handle
+from tests.sim.runs import Activity, Broken, Crash, Job, Run
+from workers.rehearsal import CONVERTER, first_job
 from workflows.playbook import Playbook
 
 LONGEST_BACKOFF_S: Final = 600
 """The playbook base's `maximum_interval`."""
 HEARTBEAT_S: Final = 10
-Job = activation_pb.WorkflowActivationJob
 CarryOut = Callable[[Batch], Awaitable[Outcome]]
-
-
-class Crash(BaseException):
-    """The process is killed here: nothing after this line runs, and no handler of our code sees it."""
-
-
-class Broken(Exception):
-    """An invariant does not hold."""
-
-
-@dataclass
-class Activity:
-    """An activity that is not finished."""
-
-    seq: int
-    batch: Batch
-    tries: int = 0
-    due: int = -1
-    error: str = ""
-
-
-@dataclass(eq=False)
-class Run:
-    """One run: what the server knows of it, and the instance, while a worker has it in its cache."""
-
-    case: Case
-    playbook: type[Playbook]
-    started: datetime
-    instance: WorkflowInstance | None = None
-    activations: list[activation_pb.WorkflowActivation] = field(default_factory=list)
-    said: list[list[commands_pb.WorkflowCommand]] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
-    task_due: bool = False
-    timers: dict[int, int] = field(default_factory=dict)
-    activities: dict[int, Activity] = field(default_factory=dict)
-    updates: dict[str, str] = field(default_factory=dict)
-    ending: Ending | None = None
-    terminated: bool = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has ended in one way or the other."""
-        return self.ending is not None or self.terminated
-
-    @property
-    def code(self) -> Any:
-        """The playbook object itself, to look into."""
-        return getattr(self.instance, "_object", None)
 
 
 class VirtualTemporal:
@@ -96,6 +44,7 @@ class VirtualTemporal:
         self.away = False
         self.worker_down = False
         self.replays = 0
+        self._at: list[tuple[Run, Activity]] = []
         self.strike: Callable[[], str] = str
         """Asked before each call of a client; it may say "lost_answer"."""
 
@@ -110,7 +59,7 @@ class VirtualTemporal:
         self._tell(run, Job(initialize_workflow=first_job(case, run.started)))
         self._answer(fault)
 
-    def get_workflow_handle(self, workflow_id: str) -> "Handle":
+    def get_workflow_handle(self, workflow_id: str, *, result_type: type | None = None) -> Handle:
         """A handle, whether there is such a run or not."""
         return Handle(self, workflow_id)
 
@@ -123,6 +72,18 @@ class VirtualTemporal:
         signal = activation_pb.SignalWorkflow(signal_name=name, input=[CONVERTER.to_payload(argument)])
         self._tell(run, Job(signal_workflow=signal))
         self._answer(fault)
+
+    def look(self, workflow_id: str) -> Run:
+        """The run, as `describe` finds it.
+
+        Raises:
+            RPCError: there is no such run, or the server is away.
+        """
+        fault = self._reached()
+        if workflow_id not in self.runs:
+            raise RPCError("workflow not found", RPCStatusCode.NOT_FOUND, b"")
+        self._answer(fault)
+        return self.runs[workflow_id]
 
     def update(self, run: Run, name: str, *arguments: Any) -> str:
         """Ask for an update; what came of it is in `run.updates` under the id this returns."""
@@ -139,7 +100,7 @@ class VirtualTemporal:
 
     def terminate(self, run: Run) -> None:
         """What the Web UI's button does."""
-        run.terminated = True
+        run.terminated, run.closed_at = True, self._clock.now
         self._forget(run)
 
     # What happens to workers.
@@ -205,7 +166,7 @@ class VirtualTemporal:
         self.in_cache(run)
         activation = activation_pb.WorkflowActivation(run_id=run.case.id, jobs=jobs)
         activation.timestamp.FromDatetime(self._clock.now)
-        commands = self._asked(run, activation)
+        commands = run.activate(activation)
         run.activations.append(activation)
         run.said.append(commands)
         run.versions.append(self.version)
@@ -214,32 +175,9 @@ class VirtualTemporal:
 
     def in_cache(self, run: Run) -> None:
         """Make the run's instance again from what the server kept, if no worker has it; this is a replay."""
-        if run.instance is not None:
-            return
-        run.instance = instance_of(run.playbook, run.case, run.started)
-        for activation, said, version in zip(run.activations, run.said, run.versions, strict=True):
-            again = activation_pb.WorkflowActivation()
-            again.CopyFrom(activation)
-            again.is_replaying = True
-            for job in again.jobs:
-                if job.HasField("do_update"):
-                    job.do_update.run_validator = False  # only what was accepted is in the history
-            now = self._asked(run, again)
-            alike = now == said if version == self.version else _compared(now) == _compared(said)
-            if not alike:
-                raise Broken(f"replay of {run.case.id} asks for {_compared(now)}, the history has {_compared(said)}")
-        self.replays += bool(run.activations)
-
-    def _asked(self, run: Run, activation: activation_pb.WorkflowActivation) -> list[commands_pb.WorkflowCommand]:
-        assert run.instance is not None
-        loop = asyncio.get_running_loop()
-        try:
-            completion = run.instance.activate(activation)
-        finally:
-            asyncio._set_running_loop(loop)
-        if completion.HasField("failed"):
-            raise Broken(f"a workflow task of {run.case.id} fails: {completion.failed.failure.message}")
-        return list(completion.successful.commands)
+        if run.instance is None:
+            self.replays += bool(run.activations)
+            run.replay(self.version)
 
     def _obey(self, run: Run, command: commands_pb.WorkflowCommand) -> None:
         kind = command.WhichOneof("variant")
@@ -256,28 +194,12 @@ class VirtualTemporal:
             self._cancel(run, command.request_cancel_activity.seq)
         elif kind == "complete_workflow_execution":
             run.ending = CONVERTER.from_payload(command.complete_workflow_execution.result, Ending)
+            run.closed_at = self._clock.now
             self._forget(run)
         elif kind == "fail_workflow_execution":
             raise Broken(f"{run.case.id} fails: {command.fail_workflow_execution.failure.message}")
         elif kind == "update_response":
-            self._take_response(run, command.update_response)
-
-    def _take_response(self, run: Run, response: commands_pb.UpdateResponse) -> None:
-        if response.HasField("rejected"):
-            run.updates[response.protocol_instance_id] = f"refused: {response.rejected.message}"
-            # A refused update leaves nothing in the history, not even the task that refused it.
-            self._strike_out(run, response.protocol_instance_id)
-        elif response.HasField("completed"):
-            run.updates[response.protocol_instance_id] = "done"
-
-    def _strike_out(self, run: Run, key: str) -> None:
-        jobs = [each for each in run.activations[-1].jobs if each.do_update.protocol_instance_id != key]
-        del run.activations[-1].jobs[:]
-        run.activations[-1].jobs.extend(jobs)
-        run.said[-1] = [each for each in run.said[-1] if each.update_response.protocol_instance_id != key]
-        if not jobs and not run.said[-1]:
-            for kept in (run.activations, run.said, run.versions):
-                kept.pop()
+            run.take_response(command.update_response)
 
     def _start_timer(self, run: Run, timer: commands_pb.StartTimer) -> None:
         async def fire() -> None:
@@ -312,23 +234,39 @@ class VirtualTemporal:
             self._schedule(run, activity, 600)
             return
         activity.tries += 1
+        mine = activity.tries
+        self._at.append((run, activity))
         try:
             outcome = await self._carry_out(activity.batch)
         except Crash:
             self.crash()
-            activity.error = "the worker was killed"
-            self._retry(run, activity, HEARTBEAT_S)
+            self._retry(run, activity, mine, HEARTBEAT_S, "the worker was killed")
         except Exception as error:  # noqa: BLE001 - as the server does, with everything
-            activity.error = f"{type(error).__name__}: {error}"
-            self._retry(run, activity, min(2.0 ** (activity.tries - 1), LONGEST_BACKOFF_S))
+            backoff = min(2.0 ** (mine - 1), LONGEST_BACKOFF_S)
+            self._retry(run, activity, mine, backoff, f"{type(error).__name__}: {error}")
         else:
             if run.activities.pop(activity.seq, None):
                 resolved = activation_pb.ResolveActivity(seq=activity.seq)
                 resolved.result.completed.result.CopyFrom(CONVERTER.to_payload(outcome))
                 self._tell(run, Job(resolve_activity=resolved))
+        finally:
+            self._at.pop()
 
-    def _retry(self, run: Run, activity: Activity, seconds: float) -> None:
+    async def stand_still(self) -> None:
+        """The worker of the try being made stands still for so long that the step is given to another, which takes it.
+
+        Then the first wakes, with whatever it had in its hands.
+        """
+        if not self._at or self.away or self.worker_down:
+            return
+        run, activity = self._at[-1]
         if activity.seq in run.activities:
+            await self._attempt(run, activity)
+
+    def _retry(self, run: Run, activity: Activity, mine: int, seconds: float, error: str) -> None:
+        # What a try says that the server has given up already is not listened to.
+        if activity.seq in run.activities and mine == activity.tries:
+            activity.error = error
             self._schedule(run, activity, seconds)
 
     def _cancel(self, run: Run, seq: int) -> None:
@@ -341,31 +279,3 @@ class VirtualTemporal:
         resolved.result.cancelled.failure.message = "activity cancelled"
         resolved.result.cancelled.failure.canceled_failure_info.SetInParent()
         self._tell(run, Job(resolve_activity=resolved))
-
-
-@dataclass(frozen=True)
-class Handle:
-    """What `Client.get_workflow_handle` gives, as far as we use it."""
-
-    temporal: VirtualTemporal
-    id: str
-
-    async def signal(self, name: str, argument: Any) -> None:
-        """Send a signal.
-
-        Raises:
-            RPCError: there is no such open run, or the server is away.
-        """
-        self.temporal.signal(self.id, name, argument)
-
-
-def _compared(commands: list[commands_pb.WorkflowCommand]) -> list[str]:
-    """What the server compares on a replay: which commands, activities by their ids; not their inputs or lengths."""
-    found = []
-    for command in commands:
-        kind = command.WhichOneof("variant") or ""
-        if kind == "schedule_activity":
-            found.append(f"{kind} {command.schedule_activity.activity_id}")
-        else:
-            found.append(kind)
-    return found

@@ -7,7 +7,6 @@ not kept; keys last 24 hours). Only HTTP is left out: the stripe SDK's own clien
 """
 
 import asyncio
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -20,16 +19,19 @@ import stripe
 import stripe._api_requestor as requestor
 
 from activities.outgoing_webhooks import Undelivered
-from bench.sim.clock import Clock, swapped
 from simulator.faults import CutConnection, CutMidway, Rule
 from simulator.sendgrid_api import Mail as Delivered
 from simulator.sendgrid_api import mail_problems
 from simulator.stripe_api import StripeApi
 from simulator.world import World as StripeWorld
+from tests.sim.clock import Clock, swapped
 
 Json = dict[str, Any]
 CONVERT: Final = "_convert_to_stripe_object"
 SINGLE: Final = ("invoice", "customer", "charge", "subscription", "coupon")
+ACTIVITY_LATE_S: Final = 180
+FROZEN: Final = "frozen"
+"""Our process stands still on the line, and another one takes over."""
 Strike = Callable[[str], str]
 """Told the name of the provider that is called; says which fault strikes, if one does."""
 
@@ -140,6 +142,9 @@ class StripeDoor:
         """One exchange."""
         self._clock.tick()
         struck = self._strike("stripe" if asked.method == "POST" else "stripe_look")
+        if struck == FROZEN:
+            await self._meanwhile(FROZEN)
+            struck = ""
         before, after = struck.removeprefix("first:"), struck.removeprefix("then:")
         if before != struck:
             await self._meanwhile(before)
@@ -151,11 +156,15 @@ class StripeDoor:
 
 
 class Postbox:
-    """SendGrid as its client sees it: no idempotency, no look-up; an accepted mail is a mail."""
+    """SendGrid as its client sees it: no idempotency; an accepted mail is a mail.
 
-    def __init__(self, strike: Strike, clock: Clock, accepted: Callable[[Delivered], None]) -> None:
-        self._strike, self._clock, self._accepted = strike, clock, accepted
-        self._count = 0
+    Its activity is there to be asked where it was bought (`shows`), and shows mails some minutes late.
+    """
+
+    def __init__(self, strike: Strike, clock: Clock, accepted: Callable[[Delivered], None], *, shows: bool) -> None:
+        self._strike, self._clock, self._accepted, self._shows = strike, clock, accepted, shows
+        self._sent: list[Delivered] = []
+        self.client = SimpleNamespace(messages=SimpleNamespace(get=self._search))
 
     def send(self, mail: Any) -> Any:
         """Send a mail, as `SendGridAPIClient.send`.
@@ -173,20 +182,36 @@ class Postbox:
         problems = mail_problems(body)
         if problems:
             raise _http_error(400, orjson.dumps({"errors": problems}))
-        self._count += 1
         (person,) = body["personalizations"]
         told = {**body.get("custom_args", {}), **person.get("custom_args", {})}
         headers = {**body.get("headers", {}), **person.get("headers", {})}
-        message = uuid.UUID(int=self._count).hex[:22]
+        message = f"mail-{len(self._sent) + 1}"
         to = [each["email"] for each in person["to"]]
         at = int(self._clock.now.timestamp())
         sender, subject = body["from"]["email"], body.get("subject") or person["subject"]
-        self._accepted(Delivered(message, at, to, sender, subject, None, None, headers, told, []))
+        self._sent.append(Delivered(message, at, to, sender, subject, None, None, headers, told, []))
+        self._accepted(self._sent[-1])
         if struck == "cut_after":
             raise ConnectionResetError
         if struck == "500_after":
             raise _http_error(500)
         return SimpleNamespace(headers={"X-Message-Id": message}, status_code=202)
+
+    def _search(self, *, query_params: Mapping[str, str]) -> Any:
+        """What the activity shows of an effect's mails."""
+        self._clock.tick()
+        struck = self._strike("sendgrid_look")
+        if struck == "cut_before":
+            raise ConnectionRefusedError
+        if struck or not self._shows:
+            raise _http_error(int(struck or 403))
+        key, shown = query_params["query"].split('"')[1], self._clock.now.timestamp() - ACTIVITY_LATE_S
+        found = [
+            {"msg_id": each.id, "subject": each.subject, "to_email": each.to[0], "status": "delivered"}
+            for each in self._sent
+            if each.custom_args["effect"] == key and each.at <= shown
+        ]
+        return SimpleNamespace(body=orjson.dumps({"messages": found}))
 
 
 def _http_error(status: int, body: bytes = b"{}") -> http_errors.HTTPError:
@@ -196,8 +221,8 @@ def _http_error(status: int, body: bytes = b"{}") -> http_errors.HTTPError:
 class Product:
     """The customer's product: it knows a webhook by its id, and does what it says once."""
 
-    def __init__(self, strike: Strike, clock: Clock) -> None:
-        self._strike, self._clock = strike, clock
+    def __init__(self, strike: Strike, meanwhile: Callable[[str], Any], clock: Clock) -> None:
+        self._strike, self._meanwhile, self._clock = strike, meanwhile, clock
         self.levels: dict[str, str] = {}
         self.told: list[tuple[str, str, str]] = []
         self._seen: set[str] = set()
@@ -210,6 +235,8 @@ class Product:
         """
         self._clock.tick()
         struck = self._strike("product")
+        if struck == FROZEN:
+            await self._meanwhile(FROZEN)
         if struck == "cut_before":
             raise Undelivered("ClientConnectorError")
         if struck in ("503", "500_before"):

@@ -1,12 +1,15 @@
 """What must hold in every world: after each step, and once it has come to rest. Providers are asked as well as rows."""
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any, Final
 
-from bench.sim.temporal import Broken, Run
-from bench.sim.world import NAMES, World
 from models import facts
 from models.facts import INVOICE_PAID
+from tests.sim.contacts import may_be_written_to, nothing_on_hold_was_begun
+from tests.sim.memory import text_of
+from tests.sim.runs import Broken, Run
+from tests.sim.world import NAMES, World
 from workers import audit
 from workflows.playbook import Playbook
 
@@ -78,8 +81,9 @@ class Checker:
             )
             if not rows:
                 raise Broken(f"mail without a ledger row: {key}")
-            if rows[0][0] and rows[0][1] and rows[0][1] < _text(world, -5):
+            if rows[0][0] and rows[0][1] and rows[0][1] < text_of(world.clock.now - timedelta(seconds=5)):
                 raise Broken(f"marketing mail to somebody who opted out: {key}")
+            may_be_written_to(world, mail)
         self.mails = len(world.mails)
 
     def _claims(self, world: World) -> None:
@@ -88,6 +92,8 @@ class Checker:
         if count == self.effects:
             return
         self.effects = count
+        if world.fired["hold"]:
+            nothing_on_hold_was_begun(world)
         late = world.database.rows(
             "SELECT e.key, e.kind, e.playbook, e.case_id, i.kind, i.subject, i.object_id, e.wall_claimed_at"
             " FROM effects e JOIN cases c ON c.id = e.case_id JOIN inbox i ON i.account_id = e.account_id"
@@ -131,13 +137,6 @@ class Checker:
         return bool(joined) and set(joined) <= known
 
 
-def _text(world: World, seconds: float) -> str:
-    from datetime import timedelta
-
-    moment = world.clock.now + timedelta(seconds=seconds)
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
 def steps_in_order(world: World, run: Run) -> None:
     """Steps are taken in the plan's order; one that is passed over was skipped by somebody or left out for a reason."""
     code: Playbook | Any = run.code
@@ -162,9 +161,8 @@ async def at_rest(world: World) -> None:
         Broken: something hangs, is owed, or does not agree with the providers.
     """
     report = await audit.audit(world.database)
-    wrong = [each for each in report.violations if not _was_meant(world, each)]
-    if wrong:
-        raise Broken(f"audit: {wrong[0]}")
+    if report.violations:
+        raise Broken(f"audit: {report.violations[0]}")
     _events_end(world)
     _cases_and_runs_agree(world)
     _mails_agree(world)
@@ -173,16 +171,12 @@ async def at_rest(world: World) -> None:
     _stripe_agrees(world)
 
 
-def _was_meant(world: World, violation: str) -> bool:
-    return False
-
-
 def _events_end(world: World) -> None:
     for kind, state, reason in world.database.rows("SELECT type, state, reason FROM inbox"):
         if state == "pending":
             raise Broken(f"an event has no end: {kind}: {reason}")
     kept = {row[0] for row in world.database.rows("SELECT event_id FROM inbox WHERE source = 'stripe'")}
-    for event in world.events:
+    for event in world.door.events:
         if event not in kept:
             raise Broken(f"an event got lost: {event}")
 
@@ -227,6 +221,13 @@ def _mails_agree(world: World) -> None:
             raise Broken(f"a mail left that the ledger calls {state}: {key}")
         if state == "in_doubt" and not world.struck_in("sendgrid", "activity"):
             raise Broken(f"in doubt though no answer was lost: {key}")
+    unasked = world.database.rows(
+        "SELECT e.key FROM effects e LEFT JOIN tasks t ON t.key = e.key || '/in_doubt'"
+        " WHERE e.state = 'in_doubt' AND e.kind = 'email' AND e.wall_claimed_at < ? AND t.key IS NULL",
+        text_of(world.clock.now - timedelta(hours=2)),
+    )
+    if unasked:
+        raise Broken(f"in doubt, and nobody is asked: {unasked[0][0]}")
     for key, kind in world.database.rows("SELECT key, kind FROM effects WHERE state = 'claimed'"):
         raise Broken(f"a claim is left: {key} ({kind})")
 

@@ -11,11 +11,13 @@ from temporalio.testing import ActivityEnvironment
 
 import activities.access
 from activities.assembly import Assembled, Outside, assemble
-from bench.sim.clock import swapped
-from bench.sim.memory import MemoryDatabase
-from bench.sim.providers import StripeHttp
 from models.cases import Batch, Outcome
 from models.policy import PolicyFile
+from models.tables import wall
+from tests.sim.clock import swapped
+from tests.sim.memory import MemoryDatabase
+from tests.sim.providers import StripeHttp
+from tests.town import ALWAYS
 from web.events import EventsEndpoint
 from workers import relay
 from workers.routing import Router, heard_kinds
@@ -23,15 +25,12 @@ from workflows import playbook as base
 from workflows.steps import Step, ordered
 
 POLICIES: dict[str, dict[str, Any]] = {
-    "default": {},
-    "observe": {"dunning": {"mode": "observe"}},
-    "later_cancel": {"dunning": {"hard_cancel_day": 32, "min_amount": 1000}},
+    "default": ALWAYS,
+    "observe": {**ALWAYS, "dunning": {"mode": "observe"}},
+    "later_cancel": {**ALWAYS, "dunning": {"hard_cancel_day": 32, "min_amount": 1000}},
+    "contact_rules": {},
 }
-ALWAYS: dict[str, Any] = {
-    "hours": {"enabled": False},
-    "caps": {"contact_day": 99, "contact_week": 99, "account_day": 99, "account_week": 99},
-}
-"""These worlds are about faults; `bench.year` is about who is written to when."""
+"""In most worlds mail goes out at all hours, to have more happen; `contact_rules` is the policy as it comes."""
 WEBHOOK_SECRET = "whsec_sim0123456789"
 Post = Callable[..., Awaitable[int]]
 
@@ -41,7 +40,7 @@ class Rig:
 
     def __init__(self, database: MemoryDatabase, policy: str) -> None:
         self.database = database
-        self.policy = PolicyFile({**ALWAYS, **POLICIES[policy]})
+        self.policy = PolicyFile(POLICIES[policy])
         self.stripe = StripeHttp()
         client = stripe.StripeClient("sk_test_sim", max_network_retries=0, http_client=self.stripe)
         outside = Outside(
@@ -63,6 +62,7 @@ class Rig:
 
     async def carry_out(self, batch: Batch) -> Outcome:
         """The one door, as an activity."""
+        self._environment.info = replace(self._environment.info, started_time=wall())
         outcome: Outcome = await self._environment.run(self.our.effects.carry_out, batch)
         return outcome
 
