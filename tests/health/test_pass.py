@@ -194,7 +194,7 @@ async def test_h6_a_level_of_churn_risk_that_changes_is_a_fact(both: Database) -
     await scanned(both, "health", TODAY + DAY * 14)
     day = [TODAY + DAY * number for number in range(15)]
     assert await band_facts(both) == [
-        (f"risk.level_changed/a/{day[1]}/risk/high", "high"),
+        (f"risk.level_changed/a/{day[1]}/risk:several/high", "high"),
         (f"risk.level_changed/a/{day[14]}/risk/medium", "medium"),
         (f"risk.level_changed/b/{day[7]}/risk/low", "low"),
     ]
