@@ -98,8 +98,9 @@ class Checker:
             "SELECT e.key, e.kind, e.playbook, e.case_id, i.kind, i.subject, i.object_id, e.wall_claimed_at"
             " FROM effects e JOIN cases c ON c.id = e.case_id JOIN inbox i ON i.account_id = e.account_id"
             " WHERE e.state != 'dropped' AND e.key NOT LIKE '%/ending:%' AND i.state IN ('pending', 'applied')"
-            # A dispute does not say whose it is; it is news once the relay has found out.
-            " AND (CASE i.kind WHEN 'payment.disputed' THEN coalesce(i.wall_settled_at, '9')"
+            # A dispute does not say whose it is; it is news once the relay has found out. Not '9': beside a column of
+            # dates SQLite takes that for a number, and numbers come before all text.
+            " AND (CASE i.kind WHEN 'payment.disputed' THEN coalesce(i.wall_settled_at, 'not yet')"
             " ELSE i.wall_received_at END) < e.wall_claimed_at AND i.occurred_at >= c.opened_at"
         )
         for key, kind, playbook, case, news, subject, about, claimed in late:
