@@ -435,6 +435,7 @@ class Scans(Frozen):
     cards: ScanTime = ScanTime(minute=50)
     health: ScanTime = ScanTime(hour=6, minute=10)
     rules: ScanTime = ScanTime(hour=6, minute=40)
+    reports: ScanTime = ScanTime(hour=7)
     window: int = Field(10_000, ge=1, le=1_000_000)
     """Accounts that one activity looks at; it goes through them in smaller pages."""
     jitter_minutes: int = Field(5, ge=0, le=60)

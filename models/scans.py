@@ -5,8 +5,8 @@ from typing import Final, Literal
 
 from models.frozen import Frozen
 
-Which = Literal["books", "usage", "renewals", "cards", "health", "rules"]
-SCANS: Final[tuple[Which, ...]] = ("books", "usage", "renewals", "cards", "health", "rules")
+Which = Literal["books", "usage", "renewals", "cards", "health", "rules", "reports"]
+SCANS: Final[tuple[Which, ...]] = ("books", "usage", "renewals", "cards", "health", "rules", "reports")
 TITLES: Final[dict[Which, str]] = {
     "books": "Segments and books",
     "usage": "Usage that fell",
@@ -14,6 +14,7 @@ TITLES: Final[dict[Which, str]] = {
     "cards": "Cards about to expire",
     "health": "Health and churn risk",
     "rules": "Rules that were crossed",
+    "reports": "Weekly summary and monthly review",
 }
 
 

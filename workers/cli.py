@@ -21,6 +21,7 @@ from workers.csm_commands import csm_app
 from workers.hold_commands import hold, list_holds, release
 from workers.intake_commands import events_app, import_command, inbox_app
 from workers.reconcile_command import reconcile_command
+from workers.report_command import report_command
 from workers.scan_commands import scan, schedules_app
 from workers.score_command import score
 from workers.story_command import story
@@ -53,6 +54,7 @@ app.command()(hold)
 app.command()(release)
 app.command("holds")(list_holds)
 app.command()(story)
+app.command("report")(report_command)
 app.add_typer(csm_app, name="csm")
 keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")

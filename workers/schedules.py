@@ -34,6 +34,7 @@ WHY: Final[dict[Which, str]] = {
     "usage": "finds accounts whose usage fell past the threshold (P3)",
     "renewals": "finds contracts that renew soon (P6)",
     "cards": "finds cards on file that expire soon (P2)",
+    "reports": "gives the CSM lead each week's summary and each month's review (T2.5)",
     "rules": "finds accounts for which a rule of the table holds (T3)",
     "health": "scores every account and finds bands that were crossed (H0, H6)",
 }

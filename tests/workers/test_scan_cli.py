@@ -63,7 +63,7 @@ async def test_a_preview_writes_nothing_and_a_scan_puts_each_finding_on_record_o
     [
         (
             ("usages",),
-            "'which': Value error, 'usages' is not one of 'books', 'usage', 'renewals', 'cards', 'health', 'rules'.",
+            "'which': Value error, 'usages' is not one of " + ", ".join(f"'{which}'" for which in SCANS) + ".",
         ),
         (
             ("usage", "--day", "30.3.2026"),
@@ -103,6 +103,7 @@ async def test_t2_6_schedules_are_listed_paused_resumed_triggered_and_removed(
             "scan-cards",
             "scan-health",
             "scan-rules",
+            "scan-reports",
         ]
         assert rows[1]["note"].startswith("Paused by ana at ")
         assert (rows[1]["next"], rows[2]["next"][-5:] >= "05:30") == ("", True)
