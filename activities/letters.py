@@ -263,7 +263,7 @@ def fields_of(key: str, locale: str = DEFAULT_LOCALE) -> frozenset[str]:
 
 @lru_cache(maxsize=1024)
 def topic_of(key: str) -> str:
-    """What a template is about: one of `models.consent.TOPICS` or `FIXED`. Raises `UnknownTemplate`."""
+    """What a template is about: one of `models.topics.TOPICS` or `FIXED`. Raises `UnknownTemplate`."""
     return _letters().topic_of(key)
 
 

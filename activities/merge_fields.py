@@ -5,10 +5,10 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from models.cases import Banner, Batch, Email, Task
-from models.consent import ANY, TOPICS
 from models.links import link
 from models.picture import Person, Picture
 from models.policy import Policy
+from models.topics import ANY, TOPICS
 from models.zones import zone_named
 
 

@@ -17,12 +17,12 @@ from activities.merge_fields import Fields
 from activities.systems import Answer, TryAgain, still_fresh
 from models import ledger
 from models.cases import Batch, Email
-from models.consent import TOPICS
 from models.customers import OfferRow
 from models.database import Database
 from models.picture import Person, Picture
 from models.policy import Policy, PolicyFile
 from models.tables import Message
+from models.topics import TOPICS
 
 TIMEOUT_S: Final = 10
 NO_ADDRESS: Final = "nobody at the account has an e-mail address"

@@ -1,11 +1,6 @@
-"""Who wants which mails, and which addresses take none: the topics, what people chose, and the gate's two rules.
-
-Every template says which topic it is about (`activities.letters.topic_of`). Of the topics in `TOPICS` people choose
-on their preferences page; what is about bills, and what never leaves the house, is not theirs to switch off.
-"""
+"""Who wants which mails, and which addresses take none: what people chose, and the gate's two rules."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -17,35 +12,9 @@ from models.cases import Email
 from models.consent_rows import Suppression, TopicChoice
 from models.customers import Contact
 from models.tables import Account
+from models.topics import TOPICS
 from models.touch import reader_of
 
-
-@dataclass(frozen=True)
-class Topic:
-    """What a mail is about, in the words of the preferences page. `marketing`: unsubscribing leaves it too (T4.3)."""
-
-    name: str
-    title: str
-    says: str
-    marketing: bool = True
-
-
-TOPICS: Final[dict[str, Topic]] = {
-    each.name: each
-    for each in (
-        Topic("tips", "Tips and help", "How to get more out of the product, first steps, training."),
-        Topic("offers", "Offers", "Discounts, pauses, and news for those who have left."),
-        Topic("surveys", "Questions to you", "What you think of the product, and whether you would speak of it."),
-        Topic("news", "Renewal and account news", "Renewal terms, reviews, pauses.", marketing=False),
-    )
-}
-"""What people can choose, in the order of the page."""
-BILLING: Final = "billing"
-STAFF: Final = "staff"
-FIXED: Final = (BILLING, STAFF)
-"""Topics nobody chooses: bills and payments; guides for our own people."""
-ANY: Final = "any"
-"""Stands for a topic in the link to the preferences page where the mail was about none that one can choose."""
 WHY: Final = {"bounced": "the address takes no mail", "complained": "the reader reported our mail as spam"}
 
 

@@ -16,6 +16,7 @@ from models.health import alerts
 from models.health.metrics import BadMetric
 from models.health.recording import record_metrics
 from models.tables import OURSELVES, SENDGRID, Account, InboxEvent
+from models.topics import TOPICS
 
 HANDOFF: Final = ("goals", "stakeholders", "promised", "terms", "technical_contact")
 """What sales hands over before a guided or white-glove onboarding (P7.3)."""
@@ -160,11 +161,11 @@ async def _opted_out(session: AsyncSession, event: InboxEvent, said: Mapping[str
 
 async def _chose(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:
     topics = said.get("topics")
-    expected = f"expected yes or no (true, false) for some of {', '.join(consent.TOPICS)}"
+    expected = f"expected yes or no (true, false) for some of {', '.join(TOPICS)}"
     if not isinstance(topics, dict) or not topics:
         raise BadFact(f"{event.kind}: topics is missing; {expected}")
     for name, wanted in topics.items():
-        if name not in consent.TOPICS or not isinstance(wanted, bool):
+        if name not in TOPICS or not isinstance(wanted, bool):
             raise BadFact(f"{event.kind}: topics.{name[:60]} is none of ours, or neither true nor false; {expected}")
     await consent.choose(session, event.account_id, event.object_id, topics, event.occurred_at)
 

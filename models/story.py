@@ -7,11 +7,12 @@ from typing import Final
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models.consent import TOPICS, WHY
+from models.consent import WHY
 from models.consent_rows import Suppression, TopicChoice
 from models.contact_rows import Deferral, Hold
 from models.customers import OfferRow
 from models.tables import Account, CaseNote, CaseRow, EffectRow, TaskRow
+from models.topics import TOPICS
 
 CONTACTS: Final = ("email", "banner")
 STATES: Final = {

@@ -14,9 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import consent, facts
-from models.consent import TOPICS
 from models.database import Database
 from models.learning import learn
+from models.topics import TOPICS
 from web.answers import PREFERENCES_ANSWERS, in_path
 from web.customer_pages import (
     PAGES,

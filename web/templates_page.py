@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 
-from models.consent import BILLING, STAFF, TOPICS
+from models.topics import BILLING, STAFF, TOPICS
 from web.answers import SAMPLE_ANSWERS, TEMPLATES_ANSWERS, in_path
 from web.pages import PAGES
 from web.security_headers import MAIL_HEADERS

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from activities import letters
-from models import consent, ledger
+from models import consent, ledger, topics
 from models.consent_rows import Suppression, TopicChoice
 from models.customers import Contact
 from models.database import Database
@@ -146,8 +146,8 @@ async def test_t4_3_a_choice_that_says_nothing_we_know_is_refused_with_what_it_m
 
 def test_c15_every_template_says_what_it_is_about() -> None:
     about = {key: letters.topic_of(key) for key in letters.templates()}
-    assert {key for key, topic in about.items() if topic not in {*consent.TOPICS, *consent.FIXED}} == set()
-    assert set(about.values()) == {*consent.TOPICS, *consent.FIXED}, "a topic without a template"
+    assert {key for key, topic in about.items() if topic not in {*topics.TOPICS, *topics.FIXED}} == set()
+    assert set(about.values()) == {*topics.TOPICS, *topics.FIXED}, "a topic without a template"
 
 
 def test_t4_3_marketing_playbooks_write_about_marketing_topics_and_no_others_do() -> None:
@@ -158,9 +158,9 @@ def test_t4_3_marketing_playbooks_write_about_marketing_topics_and_no_others_do(
         for key in mails:
             topic = letters.topic_of(key)
             if entry.name in billing:
-                assert topic == consent.BILLING, key
+                assert topic == topics.BILLING, key
             else:
-                assert consent.TOPICS[topic].marketing == marketing[entry.name], key
+                assert topics.TOPICS[topic].marketing == marketing[entry.name], key
 
 
 def letters_files(key: str) -> set[str]:

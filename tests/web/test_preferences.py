@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from itsdangerous import TimestampSigner
 
-from models import consent, facts
+from models import consent, facts, topics
 from models.consent_rows import TopicChoice
 from models.customers import Contact
 from models.tables import Account
@@ -40,7 +40,7 @@ async def test_t4_3_looking_shows_a_box_for_each_topic_and_changes_nothing(site:
         page = await site.ask("GET", site.path("preferences", MINE))
     assert (page.status, page.title) == (200, "What may we write to you about?")
     assert page.headers["cache-control"] == "no-store"
-    boxes = {name: f'value="{name}" checked' in page.html for name in consent.TOPICS}
+    boxes = {name: f'value="{name}" checked' in page.html for name in topics.TOPICS}
     assert boxes == {"tips": False, "offers": True, "surveys": True, "news": True}
     assert await site.inbox() == []
 
@@ -93,7 +93,7 @@ async def test_t4_3_one_click_of_a_mail_without_a_topic_leaves_all(site: Site) -
 async def test_a_form_that_was_not_saved_changes_nothing(site: Site, body: Any) -> None:
     await known(site)
     assert (await site.ask("POST", site.path("preferences", MINE), body)).status == 400
-    assert await wanted(site) == set(consent.TOPICS)
+    assert await wanted(site) == set(topics.TOPICS)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

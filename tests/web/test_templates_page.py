@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from activities import letters
-from models.consent import TOPICS
 from models.database import Database
 from models.policy import Policy
+from models.topics import TOPICS
 from tests.town import fresh_database
 from tests.web.test_catalogue_page import get
 from tests.web.wire import Receiver, receiving
