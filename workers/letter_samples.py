@@ -26,6 +26,9 @@ OF_PLAYBOOKS: Final[dict[str, str | int]] = {
     "renewal_date": "Sunday 31 January 2027",
     "decline": "soft",
     "days_left": 12,
+    "rule": "more than 3 open tickets, and satisfaction below 3",
+    "cause": "low adoption",
+    "advanced_feature": "automations",
 }
 """What playbooks give themselves, or a look that finds more than the preview's sample account has."""
 
