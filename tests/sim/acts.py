@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from models.doubts import effect_asked_about
+from models.health.alerts import NAMES
+from models.rules import RULES
 from simulator import billing, issuer, lifecycle
 from simulator.world import CUSTOMER, Caller
 from tests.sim.beginning import subscribe
@@ -120,6 +122,26 @@ def _told(kind: str, **data: Any) -> Doing:
         await world.door.tell(kind, who.id, **data)
 
     return tell
+
+
+@act("low")
+async def health_falls(world: World, who: Customer, what: Act) -> None:
+    """A scan finds the account in a low band."""
+    value = ("at_risk", "critical")[int(what.arg) % 2]
+    await world.door.tell("health.band_changed", who.id, value=value, object="h1")
+
+
+@act("signal")
+async def a_sign(world: World, who: Customer, what: Act) -> None:
+    """Somebody saw a sign that they may leave."""
+    await world.door.tell("risk.raised", who.id, value=NAMES[int(what.arg) % len(NAMES)])
+
+
+@act("rule")
+async def a_rule(world: World, who: Customer, what: Act) -> None:
+    """A scan finds that a rule holds."""
+    rule = RULES[int(what.arg) % len(RULES)].name
+    await world.door.tell("rule.crossed", who.id, value=rule, subject=f"{who.id}:{rule}/2026-03")
 
 
 HANDOFF: Final = dict.fromkeys(("goals", "stakeholders", "promised", "terms", "technical_contact"), "something")

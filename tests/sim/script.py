@@ -222,6 +222,15 @@ def _winback(dice: Dice, who: int) -> list[Act]:
     return acts
 
 
+def _risk(dice: Dice, who: int) -> list[Act]:
+    """Health that is low, signs that they may leave, rules that are crossed."""
+    acts = [Act(dice.uniform(0, 30), dice.choice(("low", "signal", "rule")), who, str(dice.randrange(9)))]
+    for what in ("low", "signal", "signal", "signal", "rule", "answer", "answer", "cancel", "unsubscribe", "fail"):
+        if dice.random() < 0.4:
+            acts.append(Act(24 * dice.uniform(0, dice.choice((1, 9, 34))), what, who, str(dice.randrange(9))))
+    return acts
+
+
 STORIES: Final[dict[str, Callable[[Dice, int], list[Act]]]] = {
     "payment": _payment,
     "suspended": _suspended,
@@ -232,11 +241,13 @@ STORIES: Final[dict[str, Callable[[Dice, int], list[Act]]]] = {
     "card": _card,
     "trial": _trial,
     "winback": _winback,
+    "risk": _risk,
 }
 WEIGHTS: Final = {"payment": 12, "suspended": 3, "usage": 2, "offer": 2, "renewal": 2, "onboarding": 2} | {
     "card": 2,
     "trial": 1,
     "winback": 2,
+    "risk": 3,
 }
 LEADS: Final = ("pause", "resume", "snooze", "skip", "end", "answer", "task_done")
 ANYBODY: Final = (*LEADS, "pay", "card", "fail", "cancel", "unsubscribe", "sweep", "accept", "reactivate", "release")
