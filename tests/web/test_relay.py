@@ -573,5 +573,5 @@ async def test_i6_traits_that_do_not_fit_the_account_end_dead_with_the_reason(of
 
 
 def test_t1_19_the_kinds_that_are_heard_are_those_that_start_end_or_wake_a_run() -> None:
-    assert heard_kinds([ByItself]) == {facts.PAYMENT_FAILED, *ByItself.ends_on}
+    assert heard_kinds([ByItself]) == {facts.PAYMENT_FAILED, facts.OWNER_CHANGED, *ByItself.ends_on}
     assert {facts.PAYMENT_FAILED, facts.CARD_UPDATED, facts.INVOICE_PAID} <= heard_kinds()

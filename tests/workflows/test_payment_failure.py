@@ -145,7 +145,7 @@ async def test_p1_8_suspension_on_day_thirty_and_the_word_for_win_back(place: To
     person = await place.payment_fails("insufficient_funds")
     await place.finish(person.case)
     assert await access_level(place, person) == "suspended"
-    (told,) = await place.rows(InboxEvent, source="holdfast")
+    (told,) = await place.rows(InboxEvent, source="holdfast", kind="service.suspended")
     assert (told.kind, told.account_id, told.state) == ("service.suspended", person.id, "applied")
 
 

@@ -369,7 +369,7 @@ async def test_p6_19_moved_earlier_milestones_left_behind_are_left_out_and_the_d
 async def test_p6_19_moved_into_the_last_week_the_contract_goes_out_at_once(kit: Kit) -> None:
     it = await renewal(kit, 40)
     await it.run.to_day(2)
-    sooner = kit.today() + timedelta(days=7)
+    sooner = kit.today() + timedelta(days=8)
     await it.run.hear("renewal_date.changed", subject=it.contract, value=sooner.isoformat())
     it.renews_on = sooner
     await it.run.to_day(3)

@@ -70,6 +70,7 @@ def test_the_title_is_the_first_line() -> None:
 
 def test_reactions_are_found_by_their_mark() -> None:
     assert reactions_of(PaymentFailure) == {
+        "owner.changed": "take_in_the_new_owner",
         "payment_method.updated": "try_the_new_card",
         "subject.joined": "take_in_another_invoice",
     }
