@@ -15,6 +15,7 @@ from models.customers import ChecklistItem, Contact, Contract, OfferRow
 from models.health import alerts
 from models.health.metrics import BadMetric
 from models.health.recording import record_metrics
+from models.health.rescoring import rescore
 from models.tables import OURSELVES, SENDGRID, Account, InboxEvent
 from models.topics import TOPICS
 
@@ -222,9 +223,11 @@ async def _metrics(session: AsyncSession, event: InboxEvent, said: Mapping[str, 
     if not isinstance(given, dict) or not given:
         raise BadFact(f"{event.kind}: data.metrics must name at least one metric with its reading")
     try:
-        await record_metrics(session, event.account_id, given, event.occurred_at)
+        changed = await record_metrics(session, event.account_id, given, event.occurred_at)
     except BadMetric as error:
         raise BadFact(f"{event.kind}: {error}") from None
+    if changed:
+        await rescore(session, event.account_id, event.occurred_at)
 
 
 async def _counted(session: AsyncSession, event: InboxEvent, said: Mapping[str, Any]) -> None:

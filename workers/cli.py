@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from workers.address_commands import addresses_app
+from workers.at_risk_command import at_risk_command
 from workers.case_commands import cases_app, tasks_app
 from workers.cli_authors import register
 from workers.console import AsJson, complain, run
@@ -55,6 +56,7 @@ app.command()(release)
 app.command("holds")(list_holds)
 app.command()(story)
 app.command("report")(report_command)
+app.command("at-risk")(at_risk_command)
 app.add_typer(csm_app, name="csm")
 keys_app = typer.Typer(help="Keys that payloads in Temporal are encrypted with.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
