@@ -241,12 +241,12 @@ TOLD: Final[tuple[tuple[str, Tell], ...]] = (
 def sample_story(playbook: type[Playbook]) -> Story:
     """The story of a playbook that nobody wrote one for."""
     start = playbook.starts_on[0]
-    subject = ""
-    if playbook.one_for_each_subject:
-        subject = f"sample/{(datetime.now(UTC) + AHEAD).date().isoformat()}"
 
     async def tell(hands: Hands) -> None:
         account = await hands.account()
+        # Of this world's own account: the server is the same for all worlds, and keeps the ids of their runs.
+        day = (datetime.now(UTC) + AHEAD).date().isoformat()
+        subject = f"{account}/{day}" if playbook.one_for_each_subject else ""
         hands.start_counting()
         named = {"subject": subject} if start.by == "subject" else {"object_id": subject}
         value = start.values[0] if start.values else ""
