@@ -31,9 +31,9 @@ class ChurnRiskAccount(Playbook):
 
     escalated = called = champion = exported = saved = False
     starts_on = (
+        Start(facts.RISK_ESCALATED),
         Start(facts.RISK_LEVEL_CHANGED, values=LEVELS, only_if=is_grave),
         Start(facts.RISK_RAISED, only_if=is_champion),
-        Start(facts.RISK_ESCALATED),
     )
     ends_on = (facts.RISK_CALMED, facts.SUBSCRIPTION_CANCELLED)
     watches = "risk"
