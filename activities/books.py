@@ -10,9 +10,9 @@ from typing import Any
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from activities.known import midnight
 from models import books, ledger, parking
 from models.customers import Contract, Owner
+from models.days import midnight
 from models.facts import SEGMENT_CHANGED
 from models.policy import Policy
 from models.scans import Found

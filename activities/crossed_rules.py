@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from activities.known import midnight
 from models.customers import UsageDay
+from models.days import midnight
 from models.facts import RULE_CROSSED
 from models.health.rows import AccountMetrics
 from models.policy import Usage

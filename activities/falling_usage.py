@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, or_, select
 from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from activities.known import midnight
 from models.customers import UsageDay
+from models.days import midnight
 from models.policy import Usage
 from models.tables import Account
 from models.usage import DOWN_ON_THE_MONTH, FEW_LOGINS, LOGIN_DAYS, NO_REPORTS, REPORT_DAYS

@@ -16,9 +16,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities import falling_usage
 from activities.crossed_rules import crossings
-from activities.known import midnight
 from models import facts
 from models.customers import Contract
+from models.days import midnight
 from models.policy import Policy, PolicyFile
 from models.scans import Which
 from models.tables import OURSELVES, Account, InboxEvent, RiskSignal

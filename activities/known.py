@@ -7,7 +7,7 @@ got lost ends a run all the same.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import ClassVar, Final
 
 import orjson
@@ -20,6 +20,7 @@ from models import facts, ledger, onboarding, usage
 from models.cases import Batch, Reading
 from models.customers import ChecklistItem, Contact, Contract, OfferRow, Owner, UsageDay
 from models.database import Database
+from models.days import midnight
 from models.learning import HANDOFF
 from models.money import money
 from models.picture import Person, Picture
@@ -285,11 +286,6 @@ def named_day(subject: str) -> date | None:
         return date.fromisoformat(subject.rpartition("/")[2])
     except ValueError:
         return None
-
-
-def midnight(day: date) -> datetime:
-    """The first moment of a day, UTC."""
-    return datetime.combine(day, time(), UTC)
 
 
 async def _told(session: AsyncSession, batch: Batch, case: CaseRow | None, subjects: list[str]) -> str:

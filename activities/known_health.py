@@ -5,10 +5,11 @@ from datetime import date, datetime, timedelta
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from activities.known import Facts, Seen, midnight
+from activities.known import Facts, Seen
 from models import facts
 from models.at_risk import LEVELS
 from models.cases import Batch
+from models.days import midnight
 from models.health.alerts import live_on, signals_of
 from models.health.risk import standing
 from models.health.rows import AccountHealth, HealthChange

@@ -12,9 +12,9 @@ from temporalio import activity
 
 from activities.books import look_over
 from activities.findings import KINDS, Page, page_of
-from activities.known import midnight
 from models import inbox, ledger
 from models.database import Database
+from models.days import midnight
 from models.policy import PolicyFile
 from models.reports import write_reports
 from models.scans import Found, Scan

@@ -17,6 +17,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from models.crm import CrmSettings, Kind, Record, Value
 from models.crm_rows import CrmRecord
 from models.customers import DealRow, Owner
+from models.health.scorecard import default_band
 from models.money import major
 from models.tables import Account, CaseRow, RiskSignal, TaskRow
 
@@ -105,7 +106,7 @@ class Asked:
 
 def status_of(health: int) -> str:
     """The band of a health score (H3.2)."""
-    return "Healthy" if health >= 80 else "Stable" if health >= 60 else "At-Risk" if health >= 40 else "Critical"
+    return default_band(health).title.replace(" ", "-")
 
 
 async def companies(asked: Asked) -> list[Due]:

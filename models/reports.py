@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any, Final, Literal
 
 from sqlmodel import col, func, select
@@ -11,6 +11,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import ledger
 from models.customers import Contract
+from models.days import midnight
+from models.health.scorecard import DEFAULT_BANDS, default_band
 from models.money import money
 from models.tables import Account, CaseRow, EffectRow, InboxEvent, TaskRow
 
@@ -19,7 +21,6 @@ PERIODS: Final[tuple[Period, ...]] = ("week", "month")
 TITLES: Final[dict[Period, str]] = {"week": "Weekly summary", "month": "Monthly review"}
 AHEAD: Final = timedelta(days=90)
 RECOVERED: Final = "recovered"
-BANDS: Final = ((80, "healthy"), (60, "stable"), (40, "at risk"), (0, "critical"))
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Report:
 
     @property
     def name(self) -> str:
-        """What the period is called: a week by its ISO number, a month by its own."""
-        return f"{self.since:%G-W%V}" if self.period == "week" else f"{self.since:%Y-%m}"
+        """What the period is called."""
+        return name_of(self.period, self.since)
 
     @property
     def title(self) -> str:
@@ -95,6 +96,11 @@ class Report:
         return "\n".join(lines)
 
 
+def name_of(period: Period, since: date) -> str:
+    """A period by its first day: a week by its ISO number, a month by its own."""
+    return f"{since:%G-W%V}" if period == "week" else f"{since:%Y-%m}"
+
+
 def last_whole(period: Period, day: date) -> tuple[date, date]:
     """The last period that was over when a day began: its first day, and the day after its last."""
     if period == "week":
@@ -107,7 +113,7 @@ def last_whole(period: Period, day: date) -> tuple[date, date]:
 async def report(session: AsyncSession, period: Period, day: date) -> Report:
     """The report of the last whole week or month before a day. Reads only."""
     since, until = last_whole(period, day)
-    begin, end = _midnight(since), _midnight(until)
+    begin, end = midnight(since), midnight(until)
     started = select(CaseRow.playbook, func.count()).where(CaseRow.opened_at >= begin, CaseRow.opened_at < end)
     over = (col(CaseRow.ended), col(CaseRow.ended_at) >= begin, col(CaseRow.ended_at) < end)
     ended = select(CaseRow.playbook, CaseRow.outcome, func.count()).where(*over)
@@ -161,8 +167,9 @@ async def _bands(session: AsyncSession) -> dict[str, int]:
     found = Counter[str]()
     for health, count in (await session.exec(statement)).all():
         if health is not None:
-            found[next(name for low, name in BANDS if health >= low)] += count
-    return {name: found[name] for _, name in BANDS if found[name]}
+            found[default_band(health).name] += count
+    names = (band.name for band in DEFAULT_BANDS)
+    return {name.replace("_", " "): found[name] for name in names if found[name]}
 
 
 async def write_reports(session: AsyncSession, day: date, lead: str) -> int:
@@ -174,9 +181,7 @@ async def write_reports(session: AsyncSession, day: date, lead: str) -> int:
         return 0
     written = 0
     for period in PERIODS:
-        since, _ = last_whole(period, day)
-        named = f"{since:%G-W%V}" if period == "week" else f"{since:%Y-%m}"
-        key = f"report/{period}/{named}"
+        key = f"report/{period}/{name_of(period, last_whole(period, day)[0])}"
         if await session.get(TaskRow, key):
             continue
         made = await report(session, period, day)
@@ -187,8 +192,8 @@ async def write_reports(session: AsyncSession, day: date, lead: str) -> int:
             owner=lead,
             title=made.title,
             body=made.in_words(),
-            opened_at=_midnight(day),
-            due_at=_midnight(day) + timedelta(days=2),
+            opened_at=midnight(day),
+            due_at=midnight(day) + timedelta(days=2),
         )
         written += await ledger.insert_once(session, row)
     return written
@@ -196,10 +201,6 @@ async def write_reports(session: AsyncSession, day: date, lead: str) -> int:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def _day(day: date) -> str:

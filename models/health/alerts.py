@@ -9,8 +9,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import facts, ledger
 from models.at_risk import LEVELS
-from models.health.known import crossing, midnight
-from models.health.risk import RISK, SEVERAL, SIGNALS, signal_named, standing
+from models.days import midnight
+from models.health.known import crossing
+from models.health.risk import RISK, SEVERAL, SIGNALS, is_live, standing
 from models.health.rows import AccountHealth, HealthChange
 from models.tables import Account, RiskSignal
 
@@ -27,8 +28,7 @@ def live_on(signals: Iterable[RiskSignal], day: date) -> dict[str, date]:
     """Those that count on a business day, each with the day it was raised on (H7)."""
     found: dict[str, date] = {}
     for row in signals:
-        cleared = row.cleared_at.date() if row.cleared_at else None
-        if signal_named(row.signal).is_live(row.raised_at.date(), cleared, day):
+        if is_live(row.signal, row.raised_at, row.cleared_at, day):
             found.setdefault(row.signal, row.raised_at.date())
     return found
 

@@ -1,7 +1,7 @@
 """What the scores of an account are made from, beside its metrics: its primary model, its live risk signals."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 
 import orjson
@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, and_, case, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models.health.risk import SIGNALS, signal_named
+from models.days import midnight
+from models.health.risk import SIGNALS, is_live
 from models.health.scorecard import THOUSANDTH
 from models.onboarding import variant_for
 from models.policy import Policy
@@ -19,11 +20,6 @@ ONBOARDING: Final = "h2"
 ONBOARDING_DAYS: Final = 30
 LONGEST_TAIL: Final = timedelta(days=1 + max(signal.days for signal in SIGNALS if signal.while_open))
 """No cleared signal counts longer than this."""
-
-
-def midnight(day: date) -> datetime:
-    """When a business day begins (UTC)."""
-    return datetime.combine(day, time(), UTC)
 
 
 def primary_model(policy: Policy, day: date) -> Any:
@@ -42,7 +38,7 @@ async def live_signals(session: AsyncSession, day: date, *whose: ColumnElement[b
     live = {
         (account, name)
         for account, name, raised, cleared in (await session.exec(statement)).all()
-        if signal_named(name).is_live(raised.date(), cleared.date() if cleared else None, day)
+        if is_live(name, raised, cleared, day)
     }
     return sorted(live)
 

@@ -7,6 +7,7 @@ from typing import Final
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from models.at_risk import LEVELS
 from models.health.alerts import live_on
 from models.health.risk import standing
 from models.tables import Account, CaseRow, RiskSignal
@@ -14,7 +15,6 @@ from models.tables import Account, CaseRow, RiskSignal
 BELOW: Final = 40
 """Health below this puts an account on the list; its band is told beside it (X14)."""
 PLAYBOOKS: Final = ("at-risk", "churn-risk")
-GRAVE: Final = ("high", "critical")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ async def at_risk(session: AsyncSession, day: date) -> list[AtRisk]:
     for signal in (await session.exec(raised.where(here).order_by(col(RiskSignal.raised_at)))).all():
         signals.setdefault(signal.account_id, []).append(signal)
     live = {account: live_on(found, day) for account, found in signals.items()}
-    grave = {account for account, found in live.items() if standing(found).band in GRAVE}
+    grave = {account for account, found in live.items() if standing(found).band in LEVELS}
     runs: dict[str, list[str]] = {}
     cases = select(CaseRow.account_id, CaseRow.id).where(
         col(CaseRow.ended).is_(False), col(CaseRow.playbook).in_(PLAYBOOKS)

@@ -8,8 +8,9 @@ from datetime import datetime
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models import facts, ledger
+from models.days import midnight
 from models.health import CARDS
-from models.health.known import crossing, midnight
+from models.health.known import crossing
 from models.health.metrics import readings_of
 from models.health.rows import AccountHealth, AccountMetrics, HealthChange
 from models.health.scorecard import THOUSANDTH

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from models.health.scorecard import THOUSANDTH, Band, Standing
@@ -76,6 +76,11 @@ BY_NAME: Final[Mapping[str, Signal]] = {signal.name: signal for signal in SIGNAL
 def signal_named(name: str) -> Signal:
     """The signal of this name; a playbook's own that nobody has weighed is medium while it is open."""
     return BY_NAME.get(name) or Signal(name, "medium", 0, while_open=True)
+
+
+def is_live(name: str, raised_at: datetime, cleared_at: datetime | None, day: date) -> bool:
+    """Whether a signal, as it is on record, counts on this business day (H7)."""
+    return signal_named(name).is_live(raised_at.date(), cleared_at.date() if cleared_at else None, day)
 
 
 def standing(live: Iterable[str]) -> Standing:

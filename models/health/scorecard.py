@@ -250,6 +250,11 @@ DEFAULT_BANDS: Final = (
 """80/60/40, and what is due (H0.5, H3.2)."""
 
 
+def default_band(points: int) -> Band:
+    """The band of a health in whole points, whichever model it is of."""
+    return next(band for band in DEFAULT_BANDS if points >= band.low)
+
+
 def rated(metric: str, fair: float, good: float, excellent: float) -> Steps:
     """A number rated by the limits from which it is fair, good and excellent (H1.1)."""
     return Steps(metric, POOR, ((fair, FAIR), (good, GOOD), (excellent, EXCELLENT)))

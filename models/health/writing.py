@@ -26,8 +26,8 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import SQLModel, col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from models.days import midnight
 from models.health.frames import stage
-from models.health.known import midnight
 from models.health.rows import AccountHealth, HealthChange
 from models.health.scorecard import THOUSANDTH
 from models.health.scoring import Changes

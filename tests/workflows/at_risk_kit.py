@@ -1,16 +1,13 @@
 """What the tests of low health and churn risk share: what an account's health was on which day, and its signals."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 
 from sqlmodel import col, delete
 
+from models.days import midnight
 from models.health.rows import AccountHealth, HealthChange
 from models.tables import Account, RiskSignal
 from tests.playbook_kit import Kit
-
-
-def midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 async def was(kit: Kit, account: str, scores: dict[int, int], *, model: str = "h1", band: str = "at_risk") -> None:
